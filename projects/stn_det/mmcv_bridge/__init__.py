@@ -1,0 +1,1 @@
+"""mmcv_bridge."""
