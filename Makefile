@@ -1,0 +1,55 @@
+# Every target does its own set-up; a second call finds the stamp of the first and is quick.
+PYTHON ?= python3
+VENV := .venv
+CLASSIC := .venv-classic
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+DEMO_ARGS ?=
+# One thread a test process: two processes with two threads each only get into each other's way.
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+SETUP_FILES := setup.py pyproject.toml
+CLASSIC_TESTS := tests/mmcv_bridge tests/test_imports.py tests/test_configs_travel.py tests/tools
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-classic lint wheel clean distclean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed  ## set up .venv with the default (onedl) OpenMMLab packages
+
+demo: $(VENV)/.installed  ## make scenes, train, evaluate and draw; results in work_dirs/demo (DEMO_ARGS=--quick: a minute)
+	$(BIN)/stn-det demo $(DEMO_ARGS)
+
+test: $(VENV)/.installed  ## all tests, two at a time
+	$(TEST_ENV) $(BIN)/python -m pytest -n 2 tests $(PYTEST_ARGS)
+
+test-classic: $(CLASSIC)/.installed  ## the tests that touch mm* packages, with mmengine/mmcv-lite/mmdet in .venv-classic
+	$(TEST_ENV) $(CLASSIC)/bin/python -m pytest -n 2 $(wildcard $(CLASSIC_TESTS)) $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+wheel: $(VENV)/.installed  ## build dist/*.whl and try it away from the checkout
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	$(BIN)/python .ci/check_wheel.py dist/*.whl
+
+clean:  ## remove build output and caches, keep environments and results
+	rm -rf build dist projects/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+distclean: clean  ## also remove both environments
+	rm -rf $(VENV) $(CLASSIC)
+
+$(VENV)/.installed: $(SETUP_FILES) requirements/constraints-onedl.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c requirements/constraints-onedl.txt -e '.[mm,dev]'
+	touch $@
+
+$(CLASSIC)/.installed: $(SETUP_FILES) requirements/constraints-classic.txt
+	test -x $(CLASSIC)/bin/python || $(PYTHON) -m venv $(CLASSIC)
+	$(CLASSIC)/bin/python -m pip install -c requirements/constraints-classic.txt -e '.[mm-classic,test]'
+	touch $@
