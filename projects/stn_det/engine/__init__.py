@@ -1,1 +1,6 @@
-"""engine."""
+"""Training machinery: hooks, optimiser wrapper, resuming."""
+
+from .hooks import ChannelsLastHook, FiniteLossHook, ProgressBarHook
+from .optim import AutocastOptimWrapper
+
+__all__ = ['AutocastOptimWrapper', 'ChannelsLastHook', 'FiniteLossHook', 'ProgressBarHook']

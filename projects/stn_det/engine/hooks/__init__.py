@@ -1,0 +1,7 @@
+"""Hooks, one file each."""
+
+from .channels_last import ChannelsLastHook
+from .finite_loss import FiniteLossHook
+from .progress_bar import ProgressBarHook
+
+__all__ = ['ChannelsLastHook', 'FiniteLossHook', 'ProgressBarHook']

@@ -1,0 +1,70 @@
+import pytest
+import torch
+
+from stn_det.errors import ConfigError
+
+
+def _wrapper(model, **kwargs):
+    from stn_det.engine import AutocastOptimWrapper
+
+    return AutocastOptimWrapper(optimizer=torch.optim.SGD(model.parameters(), lr=0.1), **kwargs)
+
+
+def test_forward_is_bfloat16_and_gradients_are_float32(toy_model):
+    wrapper = _wrapper(toy_model)
+    with wrapper.optim_context(toy_model):
+        losses = toy_model(torch.ones(2, 3), [], mode='loss')
+    assert toy_model.seen_dtypes == [torch.bfloat16]
+    loss, _ = toy_model.parse_losses(losses)
+    wrapper.backward(loss)
+    assert toy_model.linear.weight.grad.dtype == torch.float32
+    assert toy_model.linear.weight.grad.abs().sum() > 0
+    assert not torch.is_autocast_enabled('cpu')
+
+
+def test_trains_on_the_cpu_and_close_to_float32(toy_model, train):
+    import copy
+
+    other = copy.deepcopy(toy_model)
+    start = toy_model.linear.weight.detach().clone()
+    train(toy_model, [], optim_wrapper=_wrapper(toy_model))
+    train(other, [])
+    assert set(toy_model.seen_dtypes) == {torch.bfloat16}
+    assert (toy_model.linear.weight - start).abs().max() > 0.01
+    torch.testing.assert_close(toy_model.linear.weight, other.linear.weight, atol=5e-3, rtol=2e-2)
+
+
+def test_accumulates_and_clips(toy_model):
+    wrapper = _wrapper(toy_model, accumulative_counts=2, clip_grad={'max_norm': 1e-3})
+    start = toy_model.linear.weight.detach().clone()
+    for step in range(2):
+        with wrapper.optim_context(toy_model):
+            losses = toy_model(torch.ones(2, 3), [], mode='loss')
+        wrapper.update_params(toy_model.parse_losses(losses)[0])
+        moved = (toy_model.linear.weight - start).norm()
+        assert (moved > 0) == (step == 1)
+    assert moved <= 0.1 * 1e-3 * 1.01
+
+
+def test_state_round_trip(toy_model):
+    wrapper, other = _wrapper(toy_model), _wrapper(toy_model)
+    wrapper.optimizer.param_groups[0]['lr'] = 0.03
+    other.load_state_dict(wrapper.state_dict())
+    assert other.get_lr()['lr'] == [0.03]
+
+
+def test_built_by_name_in_a_config(toy_model, train):
+    config = {'type': 'AutocastOptimWrapper', 'optimizer': {'type': 'SGD', 'lr': 0.1}}
+    train(toy_model, [], optim_wrapper=config, default_scope='mmdet', epochs=1)
+    assert set(toy_model.seen_dtypes) == {torch.bfloat16}
+
+
+@pytest.mark.parametrize('dtype', ['float16', torch.float16, 'half'])
+def test_float16_is_refused(toy_model, dtype):
+    with pytest.raises(ConfigError, match='float16 gradients underflow without a scaler'):
+        _wrapper(toy_model, dtype=dtype)
+
+
+def test_unknown_dtype_is_refused(toy_model):
+    with pytest.raises(ConfigError, match="dtype is 'int8'; expected 'bfloat16'"):
+        _wrapper(toy_model, dtype='int8')
