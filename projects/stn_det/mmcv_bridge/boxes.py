@@ -5,6 +5,7 @@ from torch import Tensor
 from stn_det import ops
 
 _MODES = ('iou', 'iof')
+_SOFT_METHODS = ('naive', 'linear', 'gaussian')
 
 
 def bbox_overlaps(bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode: int, aligned: bool, offset: int) -> None:
@@ -33,7 +34,28 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     """Indices of the boxes (M, 4) that survive, by falling score; with ``offset`` 1 a box includes its last pixel."""
     if offset:
         boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
-    return ops.nms(boxes, scores, iou_threshold)
+    return ops.nms(boxes, scores, _threshold(iou_threshold))
+
+
+def softnms(
+    boxes: Tensor,
+    scores: Tensor,
+    dets: Tensor,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: int,
+    offset: int,
+) -> Tensor:
+    """Write the visited boxes with their lowered scores into the head of ``dets`` (M, 5); returns their indices (K,)."""
+    kept, index = ops.soft_nms(boxes, scores, iou_threshold, sigma, min_score, _SOFT_METHODS[method], offset)
+    dets[: len(kept)] = kept
+    return index
+
+
+def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
+    """Groups of detections (M, 5): a box that survives, then those that it suppresses, by falling score."""
+    return [group.tolist() for group in ops.nms_match(dets, _threshold(iou_threshold))]
 
 
 def nms_rotated(
@@ -50,15 +72,21 @@ def nms_rotated(
     With ``multi_label`` only boxes of one label suppress each other, as mmcv's documentation says; mmcv's own kernels
     never read the labels.
     """
-    return ops.nms_rotated(dets[:, :5], scores, iou_threshold, labels=labels if multi_label else None)
+    classes = labels.long() if multi_label else None
+    return ops.nms_rotated(dets[:, :5], scores, _threshold(iou_threshold), labels=classes)
 
 
 def nms_quadri(
     dets: Tensor, scores: Tensor, order: Tensor, dets_sorted: Tensor, iou_threshold: float, multi_label: int
 ) -> Tensor:
     """Indices of the quadrilaterals that survive, by falling score; the label is column 8 of ``dets``."""
-    labels = dets[:, 8].long() if multi_label else None
-    return ops.nms_quadri(dets[:, :8], scores, iou_threshold, labels=labels)
+    classes = dets[:, 8].long() if multi_label else None
+    return ops.nms_quadri(dets[:, :8], scores, _threshold(iou_threshold), labels=classes)
+
+
+def _threshold(iou_threshold: float) -> float:
+    """mmcv takes any number and people write 2 to switch suppression off; no overlap exceeds 1."""
+    return min(iou_threshold, 1.0)
 
 
 OPERATORS = {
@@ -66,6 +94,8 @@ OPERATORS = {
     'box_iou_rotated': box_iou_rotated,
     'box_iou_quadri': box_iou_quadri,
     'nms': nms,
+    'softnms': softnms,
+    'nms_match': nms_match,
     'nms_rotated': nms_rotated,
     'nms_quadri': nms_quadri,
 }
