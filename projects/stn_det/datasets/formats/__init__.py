@@ -1,0 +1,20 @@
+"""Parsing of annotation files and image headers: pure functions without mmdet."""
+
+from .classes import class_index
+from .dota import DotaObject, parse_dota_header, parse_dota_lines
+from .image_files import image_size, index_images, truncation_problem
+from .rotated_coco import CocoImage, CocoObject, load_rotated_coco, parse_rotated_coco
+
+__all__ = [
+    'CocoImage',
+    'CocoObject',
+    'DotaObject',
+    'class_index',
+    'image_size',
+    'index_images',
+    'load_rotated_coco',
+    'parse_dota_header',
+    'parse_dota_lines',
+    'parse_rotated_coco',
+    'truncation_problem',
+]
