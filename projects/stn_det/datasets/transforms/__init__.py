@@ -1,0 +1,19 @@
+"""Transforms of images with oriented boxes; importing this package registers them with mmdet."""
+
+from .convert import ConvertBoxType
+from .crop import OrientedRandomCrop
+from .filter_boxes import FilterOrientedBoxes
+from .loading import LoadCheckedImage
+from .mosaic import OrientedMosaic
+from .quarter_turn import RandomQuarterTurn
+from .rotate import OrientedRandomRotate
+
+__all__ = [
+    'ConvertBoxType',
+    'FilterOrientedBoxes',
+    'LoadCheckedImage',
+    'OrientedMosaic',
+    'OrientedRandomCrop',
+    'OrientedRandomRotate',
+    'RandomQuarterTurn',
+]
