@@ -20,7 +20,7 @@ class OrientedBoxes(BaseBoxes):
     """Boxes that are not parallel to the axes; subclasses say how a matrix moves them and what lies inside.
 
     They are never clipped: a rotated box cut at the border of an image is no rotated box. ``clip_`` therefore does
-    nothing, and ``is_inside`` goes by the centre, so that mmdet's transforms keep a box only if at least a quarter of it
+    nothing, and ``is_inside`` goes by the centre: mmdet's transforms keep a box only if at least a quarter of it
     is left.
     """
 
