@@ -5,7 +5,7 @@ from torch import Tensor
 
 from stn_det.checks import compute_dtype
 from stn_det.ops._clip import rbox_corners_in_frame
-from stn_det.ops._pairs import rbox_bounds
+from stn_det.ops._pairs import rbox_bounds, usable
 from stn_det.ops._suppression import check_nms_arguments, suppress
 from stn_det.ops.box_iou_rotated import clean_rboxes, rotated_overlap
 
@@ -15,8 +15,9 @@ def nms_rotated(boxes: Tensor, scores: Tensor, iou_threshold: float, labels: Ten
     """Keep the best of rotated boxes that overlap.
 
     Boxes are visited by falling score, ties by index; one is dropped when a kept box of the same label overlaps it by
-    strictly more than ``iou_threshold``. Boxes that are not finite or have no positive area, and boxes with a NaN
-    score, are never kept and suppress nothing. Labels are compared as they are, coordinates are not shifted by class.
+    strictly more than ``iou_threshold``. Boxes that are not finite and boxes with a NaN score are never kept; a box
+    without positive width and height overlaps nothing. Labels are compared as they are, coordinates are not shifted by
+    class.
 
     Args:
         boxes: (M, 5) as (cx, cy, w, h, theta), pixels and radians.
@@ -31,7 +32,8 @@ def nms_rotated(boxes: Tensor, scores: Tensor, iou_threshold: float, labels: Ten
         InputError: for a wrong shape, dtype, device or threshold.
     """
     check_nms_arguments('boxes', boxes, 5, scores, iou_threshold, labels)
-    clean = clean_rboxes(boxes.to(compute_dtype(boxes)))
+    boxes = boxes.to(compute_dtype(boxes))
+    clean = clean_rboxes(boxes)
     columns = clean.t().contiguous()
 
     def overlap(i: Tensor, j: Tensor) -> Tensor:
@@ -40,7 +42,7 @@ def nms_rotated(boxes: Tensor, scores: Tensor, iou_threshold: float, labels: Ten
     def may_exceed(i: Tensor, j: Tensor) -> Tensor:
         return iou_bound(columns.index_select(1, i), columns.index_select(1, j)) > iou_threshold
 
-    return suppress(rbox_bounds(clean), scores, labels, clean[:, 2] > 0, overlap, iou_threshold, may_exceed)
+    return suppress(rbox_bounds(clean), scores, labels, usable(boxes), overlap, iou_threshold, may_exceed)
 
 
 def iou_bound(boxes1: Tensor, boxes2: Tensor) -> Tensor:
