@@ -1,0 +1,23 @@
+"""Which implementation of the operators runs."""
+
+OPERATORS = (
+    'box_iou_quadri',
+    'box_iou_rotated',
+    'deform_conv2d',
+    'ms_deform_attn',
+    'nms',
+    'nms_match',
+    'nms_quadri',
+    'nms_rotated',
+    'quadri_iou',
+    'roi_align',
+    'roi_align_rotated',
+    'rotated_iou_giou',
+    'sigmoid_focal_loss',
+    'soft_nms',
+)
+
+
+def status() -> dict[str, str]:
+    """Implementation that each operator runs on, by operator name: ``'python'`` is plain PyTorch on any device."""
+    return dict.fromkeys(OPERATORS, 'python')
