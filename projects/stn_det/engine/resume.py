@@ -12,7 +12,8 @@ from mmengine.logging import HistoryBuffer
 
 from stn_det.errors import InputError
 
-_SCALARS = 'bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 str'.split()
+_INTEGERS = tuple(f'{sign}int{bits}' for sign in ('', 'u') for bits in (8, 16, 32, 64))
+_SCALARS = ('bool', 'str', 'float16', 'float32', 'float64', *_INTEGERS)
 
 
 def allow_mmengine_checkpoints() -> None:

@@ -47,7 +47,7 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Write the visited boxes with their lowered scores into the head of ``dets`` (M, 5); returns their indices (K,)."""
+    """Write the visited boxes with lowered scores into the head of ``dets`` (M, 5); returns their indices (K,)."""
     kept, index = ops.soft_nms(boxes, scores, iou_threshold, sigma, min_score, _SOFT_METHODS[method], offset)
     dets[: len(kept)] = kept
     return index

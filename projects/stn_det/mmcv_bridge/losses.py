@@ -80,13 +80,11 @@ def chamfer_distance_backward(
 
 
 def _sigmoid_focal_loss(input: Tensor, target: Tensor, weight: Tensor, gamma: float, alpha: float) -> Tensor:
-    background = torch.where(target < 0, input.shape[1], target)  # mmcv: a negative label is no class, as C is
-    loss = ops.sigmoid_focal_loss(input, background, gamma, alpha, reduction='none')
-    return loss * _class_weight(weight, target, input.shape[1])[:, None]
+    return ops.sigmoid_focal_loss(input, target, gamma, alpha, weight if weight.numel() else None, reduction='none')
 
 
 def _class_weight(weight: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    """Weight (C,) of each target's class, 1 for no class; mmcv reads beyond the end of ``weight`` there."""
+    """Weight (C,) of each target's class, 1 where it is none."""
     if not weight.numel():
         return weight.new_ones(len(target))
     known = (target >= 0) & (target < num_classes)

@@ -29,12 +29,12 @@ def roi_align_forward(
     """Mask R-CNN's RoIAlign, https://arxiv.org/abs/1703.06870; ``pool_mode`` 0 is the maximum, 1 the average."""
     size = (aligned_height, aligned_width)
     if pool_mode == 1:
-        output.copy_(ops.roi_align(input, rois, size, spatial_scale, sampling_ratio, aligned=aligned))
+        output.copy_(ops.roi_align(input, rois, size, spatial_scale, max(sampling_ratio, 0), aligned=aligned))
         return
     argmax_x.fill_(_OUTSIDE)
     argmax_y.fill_(_OUTSIDE)
     start, bin_size = _regions(rois, size, spatial_scale, aligned)
-    for members, across, down in bin_grids(bin_size, sampling_ratio):
+    for members, across, down in bin_grids(bin_size, sampling_ratio, size[0] * size[1]):
         points = bin_points(start[members], bin_size[members], size, across, down)
         values = sample_bilinear(input, rois[members, 0].long(), points)  # (K, rows, columns, samples, C)
         best, which = values.max(3)  # (K, rows, columns, C)
@@ -62,7 +62,7 @@ def roi_align_backward(
     if pool_mode == 1:
         size = (aligned_height, aligned_width)
         (grad,) = vector_jacobian(
-            lambda x: ops.roi_align(x, rois, size, spatial_scale, sampling_ratio, aligned=aligned),
+            lambda x: ops.roi_align(x, rois, size, spatial_scale, max(sampling_ratio, 0), aligned=aligned),
             (zeros,),
             grad_output,
         )
@@ -235,7 +235,7 @@ def _deform_roi_pool(
         extent = bin_size * bin_size.new_tensor([size[1], size[0]])
         start = start + gamma * extent[:, None, None] * offset.permute(0, 2, 3, 1)
     output = input.new_zeros(len(rois), *size, input.shape[1])
-    for members, across, down in bin_grids(bin_size, sampling_ratio):
+    for members, across, down in bin_grids(bin_size, sampling_ratio, size[0] * size[1]):
         points = bin_points(start[members], bin_size[members], size, across, down)
         pooled = sample_bilinear(input, rois[members, 0].long(), points).mean(3)
         output = output.index_copy(0, members, pooled.to(output.dtype))

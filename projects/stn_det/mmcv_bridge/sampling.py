@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+_SAMPLES_AT_ONCE = 1 << 18  # with 256 channels of float32, 256 MB
+
 
 def sample_bilinear(features: Tensor, batch_index: Tensor, points: Tensor) -> Tensor:
     """Sample one image of a batch per region.
@@ -42,12 +44,13 @@ def sample_bilinear(features: Tensor, batch_index: Tensor, points: Tensor) -> Te
     )
 
 
-def bin_grids(sizes: Tensor, sampling_ratio: int) -> Iterator[tuple[Tensor, int, int]]:
-    """Group regions by how many samples a bin of theirs takes.
+def bin_grids(sizes: Tensor, sampling_ratio: int, bins: int) -> Iterator[tuple[Tensor, int, int]]:
+    """Group regions by how many samples a bin of theirs takes, a bounded number of samples at a time.
 
     Args:
         sizes: (R, 2) bin width and height in pixels of the feature map.
         sampling_ratio: samples per bin and axis; 0 takes one per started pixel.
+        bins: number of bins of a region.
 
     Yields:
         Indices (K,) of the regions of a group, samples along x, samples along y; groups without samples are left out.
@@ -56,7 +59,9 @@ def bin_grids(sizes: Tensor, sampling_ratio: int) -> Iterator[tuple[Tensor, int,
     groups, member = torch.unique(counts, dim=0, return_inverse=True)
     for index, (across, down) in enumerate(groups.tolist()):
         if across > 0 and down > 0:  # false for NaN
-            yield (member == index).nonzero()[:, 0], int(across), int(down)
+            at_once = max(1, int(_SAMPLES_AT_ONCE / (across * down * bins)))
+            for members in (member == index).nonzero()[:, 0].split(at_once):
+                yield members, int(across), int(down)
 
 
 def bin_points(start: Tensor, bin_size: Tensor, pooled: tuple[int, int], across: int, down: int) -> Tensor:
