@@ -1,0 +1,138 @@
+"""Task-aligned assignment of feature-map points to oriented boxes."""
+
+from typing import NamedTuple
+
+import torch
+from mmdet.registry import TASK_UTILS
+from torch import Tensor
+
+from ...errors import ConfigError
+from ...ops import box_iou_rotated
+
+# Boxes handled at a time: memory is bounded by this many rows of (points,) whatever the number of objects.
+CHUNK = 256
+
+
+class PointAssignment(NamedTuple):
+    """What each of P points should predict.
+
+    ``box_index`` ``(P,)`` int64 is the index of the assigned box, -1 for background; ``quality`` ``(P,)`` in [0, 1] is
+    the classification target of a positive point, 0 elsewhere; ``ignored`` ``(P,)`` marks background points inside
+    ignore regions, which bear no loss.
+    """
+
+    box_index: Tensor
+    quality: Tensor
+    ignored: Tensor
+
+
+@TASK_UTILS.register_module()
+class RotatedTaskAlignedAssigner:
+    """Gives every oriented box the points that already predict it best.
+
+    The alignment of point p with box g is ``score ** alpha * IoU ** beta``; among the points inside it the ``topk``
+    best become positives, and a point wanted by several boxes goes to the one it overlaps most. Proposed in "TOOD:
+    Task-aligned One-stage Object Detection" https://arxiv.org/abs/2108.07755. Here inside means inside the rotated
+    box, the IoU is the exact rotated one, and boxes smaller than the finest stride are widened so that each keeps a
+    candidate.
+
+    Args:
+        topk: positives a box gets at most.
+        alpha: exponent of the classification score.
+        beta: exponent of the IoU.
+        min_extent: half sides are widened to this many finest strides when points inside are sought.
+
+    Raises:
+        ConfigError: when topk is below 1.
+    """
+
+    def __init__(self, topk: int = 13, alpha: float = 1.0, beta: float = 6.0, min_extent: float = 1.0) -> None:
+        if topk < 1:
+            raise ConfigError(f'topk is {topk}; expected at least 1')
+        self.topk = topk
+        self.alpha = alpha
+        self.beta = beta
+        self.min_extent = min_extent
+
+    @torch.no_grad()
+    def assign(
+        self, points: Tensor, pred_boxes: Tensor, pred_scores: Tensor, boxes: Tensor, labels: Tensor, ignore: Tensor
+    ) -> PointAssignment:
+        """Assigns the points of one image.
+
+        Args:
+            points: ``(P, 3)`` (x, y, stride) in pixels.
+            pred_boxes: ``(P, 5)`` decoded predictions, pixels and radians.
+            pred_scores: ``(P, C)`` class probabilities in [0, 1].
+            boxes: ``(M, 5)`` truth.
+            labels: ``(M,)`` int64 classes of the truth.
+            ignore: ``(I, 5)`` regions where nothing is known.
+
+        Returns:
+            The assignment of every point.
+        """
+        num_points = points.shape[0]
+        box_index = points.new_full((num_points,), -1, dtype=torch.long)
+        quality = points.new_zeros(num_points)
+        ignored = self._inside_any(points, ignore)
+        if boxes.shape[0] == 0:
+            return PointAssignment(box_index, quality, ignored)
+        parts = [
+            self._candidates(points, pred_boxes, pred_scores, boxes[i : i + CHUNK], labels[i : i + CHUNK], i)
+            for i in range(0, boxes.shape[0], CHUNK)
+        ]
+        point, box, metric, iou = (torch.cat(column) for column in zip(*parts))
+        # A point wanted twice goes to the larger overlap: sorted by IoU, the last write stands.
+        order = iou.argsort(stable=True)
+        point, box, metric, iou = point[order], box[order], metric[order], iou[order]
+        position = torch.arange(point.numel(), device=point.device)
+        last = position.new_full((num_points,), -1).scatter_reduce(0, point, position, 'amax')
+        kept = last[last >= 0]
+        point, box, metric, iou = point[kept], box[kept], metric[kept], iou[kept]
+        box_index[point] = box
+        # The best point of a box is asked for its IoU, the others for a share in proportion to their alignment.
+        best_metric = metric.new_zeros(boxes.shape[0]).scatter_reduce(0, box, metric, 'amax')
+        best_iou = iou.new_zeros(boxes.shape[0]).scatter_reduce(0, box, iou, 'amax')
+        quality[point] = metric / best_metric[box].clamp(min=1e-12) * best_iou[box]
+        return PointAssignment(box_index, quality, ignored & (box_index < 0))
+
+    def _candidates(
+        self, points: Tensor, pred_boxes: Tensor, pred_scores: Tensor, boxes: Tensor, labels: Tensor, first: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The topk points of each of a chunk of boxes as pairs (point, box, alignment, IoU), each ``(K,)``."""
+        inside, nearness = self._inside(points, boxes)
+        box, point = inside.nonzero(as_tuple=True)
+        iou = box_iou_rotated(pred_boxes[point], boxes[box], aligned=True).clamp(0, 1).to(points.dtype)
+        metric = pred_scores[point, labels[box]].to(points.dtype) ** self.alpha * iou**self.beta
+        # Before anything overlaps every alignment is zero; the points nearest to the centre then stand first.
+        ranking = points.new_full(inside.shape, -1.0)
+        ranking[box, point] = metric + 1e-9 * nearness[box, point]
+        dense_metric, dense_iou = torch.zeros_like(ranking), torch.zeros_like(ranking)
+        dense_metric[box, point], dense_iou[box, point] = metric, iou
+        rank, top = ranking.topk(min(self.topk, points.shape[0]), dim=1)
+        row, column = (rank >= 0).nonzero(as_tuple=True)
+        chosen = top[row, column]
+        return chosen, row + first, dense_metric[row, chosen], dense_iou[row, chosen]
+
+    def _inside(self, points: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Mask ``(M, P)`` of points inside each box and their nearness to its centre in (0, 1]."""
+        shift_x = points[None, :, 0] - boxes[:, 0, None]
+        shift_y = points[None, :, 1] - boxes[:, 1, None]
+        cos, sin = boxes[:, 4, None].cos(), boxes[:, 4, None].sin()
+        least = self.min_extent * points[:, 2].min()
+        half = (boxes[:, 2:4] / 2).clamp(min=float(least))
+        along = (shift_x * cos + shift_y * sin).abs() / half[:, :1]
+        across = (shift_y * cos - shift_x * sin).abs() / half[:, 1:]
+        return (along <= 1) & (across <= 1), 1 / (1 + along**2 + across**2)
+
+    @staticmethod
+    def _inside_any(points: Tensor, boxes: Tensor) -> Tensor:
+        """Mask ``(P,)`` of points inside at least one of boxes ``(I, 5)``."""
+        covered = points.new_zeros(points.shape[0], dtype=torch.bool)
+        for chunk in boxes.split(CHUNK):
+            shift = points[None, :, :2] - chunk[:, None, :2]
+            cos, sin = chunk[:, 4, None].cos(), chunk[:, 4, None].sin()
+            along = (shift[..., 0] * cos + shift[..., 1] * sin).abs()
+            across = (shift[..., 1] * cos - shift[..., 0] * sin).abs()
+            covered |= ((along <= chunk[:, 2, None] / 2) & (across <= chunk[:, 3, None] / 2)).any(0)
+        return covered
