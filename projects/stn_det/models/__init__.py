@@ -1,1 +1,13 @@
-"""models."""
+"""Modules that mmdet builds from configs; importing this room registers them."""
+
+from .dense_heads import OrientedPointHead
+from .losses import GaussianBoxLoss, OrientedIoULoss
+from .task_modules import OrientedPointCoder, RotatedTaskAlignedAssigner
+
+__all__ = [
+    'GaussianBoxLoss',
+    'OrientedIoULoss',
+    'OrientedPointCoder',
+    'OrientedPointHead',
+    'RotatedTaskAlignedAssigner',
+]

@@ -1,0 +1,63 @@
+"""Registered losses: weighting, reduction, empty input, errors, autocast."""
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+
+from stn_det.errors import ConfigError
+
+PRED = torch.tensor([[50.0, 40.0, 30.0, 10.0, 0.2], [20.0, 20.0, 8.0, 8.0, 0.0]])
+TRUTH = torch.tensor([[52.0, 41.0, 28.0, 12.0, 0.4], [20.0, 20.0, 8.0, 8.0, 0.0]])
+CONFIGS = [
+    dict(type='GaussianBoxLoss', distance='kld'),
+    dict(type='GaussianBoxLoss', distance='gwd'),
+    dict(type='GaussianBoxLoss', distance='probiou'),
+    dict(type='OrientedIoULoss', mode='iou'),
+    dict(type='OrientedIoULoss', mode='giou'),
+]
+
+
+@pytest.mark.parametrize('config', CONFIGS)
+def test_weights_and_average(config: dict) -> None:
+    loss = MODELS.build({**config, 'loss_weight': 3.0})
+    each = loss(PRED, TRUTH, reduction_override='none')
+    assert each.shape == (2,)
+    assert each[0] > 0.05
+    assert abs(each[1].item()) < 1e-2
+    weight = torch.tensor([0.5, 2.0])
+    torch.testing.assert_close(loss(PRED, TRUTH, weight=weight, avg_factor=4.0), (each * weight).sum() / 4)
+
+
+@pytest.mark.parametrize('config', CONFIGS)
+def test_no_boxes_give_a_zero_that_has_a_gradient(config: dict) -> None:
+    pred = torch.zeros((0, 5), requires_grad=True)
+    value = MODELS.build(config)(pred, torch.zeros((0, 5)), weight=torch.zeros(0), avg_factor=1.0)
+    value.backward()
+    assert value.item() == 0
+
+
+@pytest.mark.parametrize('config', CONFIGS)
+def test_autocast_changes_nothing(config: dict) -> None:
+    loss = MODELS.build(config)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        inside = loss(PRED, TRUTH)
+    assert inside.dtype == torch.float32
+    assert inside.item() == loss(PRED, TRUTH).item()
+
+
+def test_iou_loss_of_known_overlap() -> None:
+    pred, truth = torch.tensor([[10.0, 10, 10, 10, 0]]), torch.tensor([[15.0, 10, 10, 10, 0]])
+    assert MODELS.build(dict(type='OrientedIoULoss'))(pred, truth).item() == pytest.approx(1 - 50 / 150, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('config', 'match'),
+    [
+        (dict(type='GaussianBoxLoss', distance='emd'), r"distance is 'emd'; expected one of"),
+        (dict(type='OrientedIoULoss', mode='diou'), r"mode is 'diou'; expected one of"),
+        (dict(type='OrientedIoULoss', reduction='avg'), r"reduction is 'avg'; expected one of"),
+    ],
+)
+def test_unknown_choices_are_named(config: dict, match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        MODELS.build(config)

@@ -1,0 +1,47 @@
+"""Every shipped config builds, takes a training step and predicts on a tiny batch."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.structures import InstanceData
+
+CONFIGS = sorted(
+    path for path in (Path(__file__).resolve().parents[2] / 'configs').rglob('*.py') if '_base_' not in path.parts
+)
+
+
+def sample(size: int) -> DetDataSample:
+    """One image's truth: two boxes and an ignored one."""
+    data = DetDataSample(metainfo=dict(img_shape=(size, size), scale_factor=(1.0, 1.0), batch_input_shape=(size, size)))
+    data.gt_instances = InstanceData(
+        bboxes=torch.tensor([[30.0, 30, 40, 12, 0.5], [70, 70, 20, 20, 0]]), labels=torch.tensor([0, 1])
+    )
+    data.ignored_instances = InstanceData(bboxes=torch.tensor([[90.0, 20, 20, 10, 0]]), labels=torch.tensor([1]))
+    return data
+
+
+def test_there_are_configs() -> None:
+    assert CONFIGS
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_config_builds_trains_and_predicts(path: Path) -> None:
+    config = Config.fromfile(path)
+    for part in ('train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wrapper', 'visualizer'):
+        assert part in config, f'{path.name} has no {part}'
+    config.model.backbone.init_cfg = None
+    model = MODELS.build(config.model)
+    classes = config.train_dataloader.dataset.get('metainfo', {}).get('classes')
+    assert classes is None or len(classes) == config.model.bbox_head.num_classes
+    size = 128
+    inputs = torch.rand(2, 3, size, size)
+    losses = model.train()(inputs, [sample(size), sample(size)], mode='loss')
+    total = sum(sum(loss) if isinstance(loss, list) else loss for loss in losses.values())
+    total.backward()
+    assert torch.isfinite(total)
+    results = model.eval()(inputs, [sample(size), sample(size)], mode='predict')
+    assert results[0].pred_instances.bboxes.shape[-1] == 5
