@@ -1,0 +1,17 @@
+# The demo: generated scenes, a CPU, a quarter of an hour. `stn-det demo` sets data_root and the weights.
+_base_ = [
+    '../_base_/models/oriented_point_mobilenetv2_fpn.py',
+    '../_base_/datasets/scenes.py',
+    '../_base_/schedules/adamw_12e.py',
+    '../_base_/runtime/default.py',
+]
+max_epochs = 12
+
+model = dict(
+    bbox_head=dict(num_classes=6),
+    backbone=dict(init_cfg=dict(_delete_=True, type='Pretrained', checkpoint='checkpoints/mobilenet_v2.pth')),
+)
+# bfloat16 and channels-last: three times faster than float32 on a CPU with AVX512-BF16, as fast without
+optim_wrapper = dict(type='AutocastOptimWrapper', dtype='bfloat16')
+custom_hooks = [dict(type='FiniteLossHook'), dict(type='ChannelsLastHook')]
+train_cfg = dict(max_epochs=max_epochs, val_interval=4)
