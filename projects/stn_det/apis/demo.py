@@ -1,0 +1,189 @@
+"""The demo: scenes are generated, a small detector learns them, its detections are measured and drawn."""
+
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from tqdm import tqdm
+
+from .. import __version__
+from ..datasets.scenes import SceneConfig, write_scenes
+from ..errors import MissingDependencyError
+from .configs import load_config
+from .demo_plan import DEMO_CONFIG, VAL_SEED_OFFSET, DemoPlan, Progress, set_data_root, set_epochs
+from .files import write_json, write_text
+from .predictor import ImagePrediction, Predictor
+from .pretrained import fetch_mobilenetv2
+from .testing import test
+from .training import train
+
+GALLERY_IMAGES = 6
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo measured and wrote."""
+
+    work_dir: Path
+    """Folder with everything."""
+    config: Path
+    """The config as trained, complete, for ``stn-det test`` and ``stn-det predict``."""
+    checkpoint: Path
+    """Weights after the last epoch."""
+    metrics: dict[str, float]
+    """Metrics on the validation scenes, by name."""
+    seconds: dict[str, float]
+    """Wall-clock seconds of each phase."""
+    files: tuple[Path, ...]
+    """Results to look at."""
+
+    def table(self) -> str:
+        """Results as a Markdown table, average precision in percent."""
+        rows = [f'| {name.removeprefix("dota/")} | {100 * value:.1f} |' for name, value in self.metrics.items()]
+        times = [f'| {name} | {value:.0f} s |' for name, value in self.seconds.items()]
+        return '\n'.join(['| measure | % |', '|---|---|', *rows, '', '| phase | time |', '|---|---|', *times])
+
+    def next_steps(self) -> str:
+        """What to look at and what to run next."""
+        looks = '\n'.join(f'  {path}' for path in self.files)
+        images = self.work_dir / 'data' / 'val' / 'images'
+        return (
+            f'\nLook at:\n{looks}\n\nTry next:\n'
+            f'  stn-det predict {self.config} {self.checkpoint} {images} --out-dir {self.work_dir}/predictions\n'
+            f'  stn-det test {self.config} {self.checkpoint} --show-dir {self.work_dir}/drawn'
+        )
+
+
+def run_demo(
+    work_dir: str | Path = 'work_dirs/demo',
+    *,
+    quick: bool = False,
+    seed: int = 0,
+    images: int | None = None,
+    epochs: int | None = None,
+    device: str | None = None,
+    progress: bool | None = None,
+) -> DemoResult:
+    """Generate scenes, train, evaluate, draw. Finished phases are kept: the same call continues an interrupted one.
+
+    Args:
+        work_dir: folder for everything; ``metrics.json`` and ``results.md`` hold the figures.
+        quick: a few small scenes and two epochs, which shows the steps and not the quality.
+        seed: of the scenes and of the training.
+        images: number of training scenes; a quarter as many are made for validation.
+        epochs: number of epochs.
+        device: 'cpu', 'cuda', 'cuda:1'; None takes the first GPU, else the CPU.
+        progress: show progress bars; None: when stderr is a terminal.
+
+    Returns:
+        Metrics, times and the files to look at.
+
+    Raises:
+        InputError: when a number is not usable, or ``work_dir`` holds a demo with other settings.
+    """
+    folder = Path(work_dir)
+    plan = DemoPlan.make(quick, seed, images, epochs)
+    state = Progress(folder, plan)
+    show = sys.stderr.isatty() if progress is None else progress
+    with state.phase('scenes'):
+        _write_data(folder / 'data', plan, show)
+    with state.phase('train'):
+        config, checkpoint = _train(folder, plan, device, progress)
+    with state.phase('evaluate'):
+        metrics = test(str(config), checkpoint, work_dir=folder / 'evaluation', device=device, progress=progress)
+    with state.phase('draw'):
+        pictures = _draw(folder, config, checkpoint, device, show)
+    report = folder / 'results.md'
+    result = DemoResult(folder, config, checkpoint, metrics, dict(state.seconds), (report, *pictures))
+    write_json(folder / 'metrics.json', _record(result, plan))
+    write_text(report, f'# Demo on generated scenes\n\n{result.table()}\n')
+    return result
+
+
+def _write_data(data: Path, plan: DemoPlan, show: bool) -> None:
+    """Training and validation scenes; scenes that exist are kept."""
+    config = SceneConfig(size=(plan.scene_size, plan.scene_size))
+    write_scenes(data / 'train', plan.train_images, config, seed=plan.seed, progress=show)
+    write_scenes(data / 'val', plan.val_images, config, seed=plan.seed + VAL_SEED_OFFSET, progress=show)
+
+
+def _train(folder: Path, plan: DemoPlan, device: str | None, progress: bool | None) -> tuple[Path, Path]:
+    """Train, or go on training; the complete config and the last checkpoint."""
+    run, config = folder / 'run', folder / 'config.py'
+    checkpoint = run / f'epoch_{plan.epochs}.pth'
+    if not checkpoint.is_file():
+        cfg = _config(folder, plan)
+        folder.mkdir(parents=True, exist_ok=True)
+        cfg.dump(config)
+        train(cfg, work_dir=run, resume=True, device=device, progress=progress)
+    return config, checkpoint
+
+
+def _config(folder: Path, plan: DemoPlan) -> Config:
+    """The demo's config for these sizes and this folder."""
+    cfg = load_config(DEMO_CONFIG)
+    set_data_root(cfg, folder.resolve() / 'data')
+    set_epochs(cfg, plan.epochs)
+    cfg.randomness = dict(seed=plan.seed)
+    cfg.model.backbone.init_cfg = _weights(folder) if plan.pretrained else None
+    return cfg
+
+
+def _weights(folder: Path) -> dict[str, str] | None:
+    """ImageNet weights of the backbone, or None where they cannot be had."""
+    try:
+        path = fetch_mobilenetv2(folder / 'mobilenet_v2.pth')
+    except MissingDependencyError as error:
+        print(f'training starts from random weights: {error}', file=sys.stderr)
+        return None
+    return dict(type='Pretrained', checkpoint=str(path.resolve()))
+
+
+def _draw(folder: Path, config: Path, checkpoint: Path, device: str | None, show: bool) -> list[Path]:
+    """Pictures of predictions over truth, and the training curves."""
+    from ..visualization import plot_training_curves, prediction_gallery
+
+    predictor = Predictor(config, checkpoint, device=device)
+    paths = sorted((folder / 'data' / 'val' / 'images').glob('*.png'))[:GALLERY_IMAGES]
+    predictions = [predictor(path) for path in tqdm(paths, desc='draw', unit='image', disable=not show)]
+    gallery = folder / 'gallery.png'
+    prediction_gallery([_gallery_item(prediction) for prediction in predictions], predictor.classes, gallery)
+    curves = folder / 'curves.png'
+    plot_training_curves(folder / 'run', curves)
+    return [gallery, curves]
+
+
+def _gallery_item(prediction: ImagePrediction) -> dict[str, Any]:
+    return {}
+
+
+def _record(result: DemoResult, plan: DemoPlan) -> dict[str, Any]:
+    """Everything about a run that a reader of its figures needs."""
+    import mmdet
+    import mmengine
+
+    return {
+        'metrics': result.metrics,
+        'seconds': result.seconds,
+        'plan': asdict(plan),
+        'config': DEMO_CONFIG,
+        'checkpoint': str(result.checkpoint),
+        'versions': {
+            'stn_det': __version__,
+            'python': platform.python_version(),
+            'torch': torch.__version__,
+            'numpy': np.__version__,
+            'mmengine': mmengine.__version__,
+            'mmdet': mmdet.__version__,
+        },
+        'hardware': {
+            'cpu_threads': torch.get_num_threads(),
+            'cpu_capability': torch.backends.cpu.get_cpu_capability(),
+            'gpu': torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+    }

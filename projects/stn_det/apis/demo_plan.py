@@ -1,0 +1,120 @@
+"""What the demo does in which size, and where it stands: the parts of the demo that need no training code."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from ..errors import InputError
+from .files import write_json
+
+DEMO_CONFIG = 'stn_det::oriented_point/oriented-point-le90_mobilenetv2_fpn_demo_scenes.py'
+
+# Validation scenes come from seeds that no training set of reasonable size reaches.
+VAL_SEED_OFFSET = 1_000_000
+
+
+@dataclass(frozen=True)
+class DemoPlan:
+    """Sizes of a demo; two runs in one folder must have the same."""
+
+    train_images: int
+    val_images: int
+    scene_size: int
+    """Width and height of a scene in pixels."""
+    epochs: int
+    pretrained: bool
+    """Start from ImageNet weights where they can be had."""
+    seed: int
+
+    @classmethod
+    def make(cls, quick: bool, seed: int, images: int | None, epochs: int | None) -> 'DemoPlan':
+        """The full or the quick plan, with the given numbers put in.
+
+        Raises:
+            InputError: when a number is not usable.
+        """
+        for name, value in (('images', images), ('epochs', epochs)):
+            if value is not None and value < 1:
+                raise InputError(f'{name} is {value}; expected at least 1.')
+        if seed < 0:
+            raise InputError(f'seed is {seed}; expected 0 or more.')
+        full = cls(train_images=400, val_images=100, scene_size=512, epochs=12, pretrained=True, seed=seed)
+        small = cls(train_images=16, val_images=6, scene_size=256, epochs=2, pretrained=False, seed=seed)
+        base = asdict(small if quick else full)
+        if images is not None:
+            base.update(train_images=images, val_images=max(2, images // 4))
+        if epochs is not None:
+            base.update(epochs=epochs)
+        return cls(**base)
+
+
+class Progress:
+    """Which phases of a demo are done and how long each took, kept in ``progress.json`` of its folder.
+
+    Args:
+        work_dir: folder of the demo.
+        plan: its sizes.
+
+    Raises:
+        InputError: when the folder holds a demo with other sizes.
+    """
+
+    def __init__(self, work_dir: Path, plan: DemoPlan) -> None:
+        self.path = work_dir / 'progress.json'
+        self.seconds: dict[str, float] = {}
+        self.done: list[str] = []
+        wanted = asdict(plan)
+        if self.path.is_file():
+            stored = json.loads(self.path.read_text(encoding='utf-8'))
+            other = {key: value for key, value in stored['plan'].items() if wanted.get(key) != value}
+            if other:
+                listed = ', '.join(f'{key} {value} instead of {wanted.get(key)}' for key, value in other.items())
+                raise InputError(f'{work_dir} holds a demo with {listed}. Give another --work-dir, or remove it.')
+            self.seconds, self.done = stored['seconds'], stored['done']
+        self._plan = wanted
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time a phase and mark it done; the time of an interrupted attempt counts too."""
+        start = time.perf_counter()
+        try:
+            yield
+            if name not in self.done:
+                self.done.append(name)
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 2)
+            write_json(self.path, {'plan': self._plan, 'seconds': self.seconds, 'done': self.done})
+
+
+def set_data_root(cfg: Config, data_root: Path) -> None:
+    """Point the datasets of all loaders to ``data_root``."""
+    from .classes import innermost_dataset
+
+    for split in ('train', 'val', 'test'):
+        loader = cfg.get(f'{split}_dataloader')
+        if loader:
+            innermost_dataset(loader['dataset'])['data_root'] = f'{data_root}/'
+
+
+def set_epochs(cfg: Config, epochs: int) -> None:
+    """Change the number of epochs and stretch the learning-rate schedule to it."""
+    before = cfg.train_cfg.max_epochs
+    cfg.train_cfg.max_epochs = epochs
+    cfg.train_cfg.val_interval = min(cfg.train_cfg.get('val_interval', 1), epochs)
+    for scheduler in cfg.get('param_scheduler') or []:
+        if scheduler.get('by_epoch', True):
+            _stretch(scheduler, epochs / before)
+
+
+def _stretch(scheduler: dict[str, Any], factor: float) -> None:
+    for key in ('begin', 'end', 'T_max'):
+        if isinstance(scheduler.get(key), int):
+            scheduler[key] = round(scheduler[key] * factor)
+    if 'milestones' in scheduler:
+        scheduler['milestones'] = [max(1, round(value * factor)) for value in scheduler['milestones']]
