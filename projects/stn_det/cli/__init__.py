@@ -1,1 +1,1 @@
-"""cli."""
+"""The command line: parse, call ``stn_det.apis``, print."""
