@@ -1,0 +1,90 @@
+"""From the drawn picture to what the sensor delivers: haze, tone, blur, sharpening and noise."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from stn_det.datasets.scenes.config import SceneConfig
+from stn_det.datasets.scenes.noise import lattice_noise
+
+_NOISE_SIDE = 1024
+_noise_bank: list[np.ndarray] = []
+
+
+def _noise(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """(H, W) float32 of unit spread, a random part of a fixed bank with a random sign."""
+    if not _noise_bank:
+        bank = lattice_noise(np.random.default_rng(np.random.SeedSequence([7, 3])), _NOISE_SIDE, (_NOISE_SIDE,) * 2)
+        _noise_bank.append(cv2.GaussianBlur(bank, (0, 0), 0.55) * 1.9)
+    height, width = shape
+    y, x = (int(value) for value in rng.integers(0, _NOISE_SIDE, 2))
+    rows, columns = np.arange(y, y + height) % _NOISE_SIDE, np.arange(x, x + width) % _NOISE_SIDE
+    return _noise_bank[0][np.ix_(rows, columns)] * (1 if rng.random() < 0.5 else -1)
+
+
+def tone_curve(config: SceneConfig, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, float]]:
+    """Draw haze, exposure and colour cast as a (256, 3) float32 table, and the values that made it."""
+    haze = rng.uniform(*config.haze)
+    exposure, contrast = rng.uniform(0.88, 1.10), rng.uniform(0.95, 1.2)
+    dull = rng.random() < config.low_contrast
+    if dull:
+        contrast *= rng.uniform(0.5, 0.7)
+        haze = min(0.8, haze + rng.uniform(0.05, 0.2))
+    cast = 1.0 + rng.uniform(-0.035, 0.035, 3) * (1.0, 0.4, 1.0)
+    levels = np.arange(256, dtype=np.float32) / 255
+    curve = np.clip((levels - 0.42) * contrast + 0.42, 0.0, 1.2) * exposure
+    table = curve[:, None] * cast * (1.0 - haze) + haze * np.array([0.60, 0.63, 0.67])
+    facts = {'haze': haze, 'exposure': exposure, 'contrast': contrast, 'dull': float(dull)}
+    return (np.clip(table, 0.0, 1.0) * 255).astype(np.float32), facts
+
+
+def develop(image: np.ndarray, config: SceneConfig, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, float]]:
+    """Turn the drawn picture into the colour sensor's image.
+
+    Args:
+        image: (H, W, 3) uint8.
+        config: Settings of the generator.
+        rng: Source of random numbers.
+
+    Returns:
+        (H, W, 3) uint8 and the drawn values, for the meta file.
+    """
+    table, facts = tone_curve(config, rng)
+    blur, noise, sharpen = rng.uniform(*config.blur), rng.uniform(*config.noise), rng.uniform(0.15, 0.6)
+    toned = cv2.LUT(image, np.ascontiguousarray(table[None]))
+    if blur > 0:
+        toned = cv2.GaussianBlur(toned, (0, 0), blur)
+    soft = cv2.GaussianBlur(toned, (0, 0), 1.1)
+    toned = cv2.addWeighted(toned, 1.0 + sharpen, soft, -sharpen, 0.0)
+    if noise > 0:
+        shape = image.shape[:2]
+        common = _noise(shape, rng) * (noise * 0.8)
+        for band in range(3):
+            toned[..., band] += common + _noise(shape, rng) * (noise * 0.5)
+    facts.update(blur=blur, noise=noise, sharpen=sharpen)
+    return np.clip(toned + 0.5, 0, 255).astype(np.uint8), facts
+
+
+def develop_infrared(image: np.ndarray, config: SceneConfig, rng: np.random.Generator) -> np.ndarray:
+    """Turn the drawn temperatures (H, W, 3) uint8 into a soft single-band thermal image of three equal bands."""
+    band = cv2.GaussianBlur(image[..., 0].astype(np.float32), (0, 0), 0.9 + rng.uniform(*config.blur))
+    band = (band - 128.0) * rng.uniform(0.9, 1.25) + rng.uniform(112.0, 136.0)
+    band += _noise(band.shape, rng) * (1.0 + rng.uniform(*config.noise))
+    columns = _noise((1, band.shape[1]), rng) * 0.9
+    return np.repeat(np.clip(band + columns, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def develop_sar(image: np.ndarray, config: SceneConfig, rng: np.random.Generator) -> np.ndarray:
+    """Turn the drawn reflectivity (H, W, 3) uint8 into a radar amplitude image with speckle and bright edges."""
+    band = image[..., 0].astype(np.float32)
+    edges = cv2.morphologyEx(image[..., 0], cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).astype(np.float32)
+    bright = np.clip(band - 110, 0, None) / 145
+    power = (band / 255) ** 2 * (1.0 + 2.0 * bright * edges / 255)
+    # Speckle of a few looks: the mean of squared pairs of Gaussian values.
+    looks = np.zeros(band.shape, np.float32)
+    for _ in range(4):
+        looks += _noise(band.shape, rng) ** 2
+    power = cv2.GaussianBlur(power * (0.12 + 0.88 * looks / 4), (0, 0), 0.6)
+    amplitude = np.sqrt(power) * 255 * rng.uniform(0.95, 1.15)
+    return np.repeat(np.clip(amplitude, 0, 255).astype(np.uint8)[..., None], 3, axis=2)

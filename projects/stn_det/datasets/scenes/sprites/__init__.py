@@ -1,0 +1,1 @@
+"""Drawings of single objects, one kind a file."""

@@ -1,0 +1,132 @@
+"""Tree crowns and forest canopy: height fields made once, lit by each scene's sun."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from stn_det.datasets.scenes.noise import fractal_noise
+from stn_det.datasets.scenes.tiles import TILE
+
+_SIDE = 64
+_COUNT = 16
+
+
+def _normals(height: np.ndarray) -> np.ndarray:
+    """(H, W, 3) unit normals of a height field given in pixels."""
+    height = height.astype(np.float32)
+    slope_x = cv2.Scharr(height, cv2.CV_32F, 1, 0, scale=1 / 32)
+    slope_y = cv2.Scharr(height, cv2.CV_32F, 0, 1, scale=1 / 32)
+    normals = np.dstack([-slope_x, -slope_y, np.ones_like(height)])
+    return normals / np.linalg.norm(normals, axis=2, keepdims=True)
+
+
+@lru_cache(maxsize=1)
+def _crowns() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Normals (16, 64, 64, 3), depth in the crown (16, 64, 64) and cover (16, 64, 64) of the crowns."""
+    rng = np.random.default_rng(np.random.SeedSequence([7, 1]))
+    y, x = np.mgrid[0:_SIDE, 0:_SIDE].astype(np.float32) / (_SIDE / 2) - 1.0 + 1.0 / _SIDE
+    normals, depths, covers = [], [], []
+    for _ in range(_COUNT):
+        rough = fractal_noise(rng, _SIDE, (8, 8), 3, 0.7)
+        clumps = np.zeros((_SIDE, _SIDE), np.float32)
+        for _ in range(int(rng.integers(14, 26))):
+            angle, distance = rng.uniform(0, 2 * np.pi), 0.72 * np.sqrt(rng.random())
+            radius = rng.uniform(0.20, 0.36)
+            cx, cy = distance * np.cos(angle), distance * np.sin(angle)
+            top = 0.9 * (1.0 - 0.75 * distance**2)
+            square = 1.0 - ((x - cx) ** 2 + (y - cy) ** 2) / radius**2
+            clumps = np.maximum(clumps, np.where(square > 0, top + 0.32 * np.sqrt(np.clip(square, 0, 1)) - 0.3, 0.0))
+        height = clumps + 0.035 * rough * (clumps > 0.02)
+        cover = np.clip((clumps + 0.03 * rough - 0.04) * 14.0, 0.0, 1.0)
+        normals.append(_normals(cv2.GaussianBlur(height, (0, 0), 0.8) * _SIDE * 0.42))
+        depths.append(np.clip(0.30 + 0.85 * height, 0.0, 1.2) * (1.0 + 0.10 * rough))
+        covers.append(cv2.GaussianBlur(cover.astype(np.float32), (0, 0), 0.7))
+    return np.stack(normals), np.stack(depths).astype(np.float32), np.stack(covers)
+
+
+@lru_cache(maxsize=1)
+def canopy() -> np.ndarray:
+    """(TILE, TILE, 4) uint8 forest: normal x, normal y (128 is 0), depth, and each tree's own shade."""
+    rng = np.random.default_rng(np.random.SeedSequence([7, 2]))
+    height = np.full((TILE, TILE), -0.5, np.float32)
+    shade = np.full((TILE, TILE), 0.3, np.float32)
+    for _ in range(2600):
+        radius = rng.uniform(7.0, 21.0)
+        cx, cy = rng.uniform(0, TILE, 2)
+        reach = int(radius) + 1
+        columns = np.arange(int(cx) - reach, int(cx) + reach + 1)
+        rows = np.arange(int(cy) - reach, int(cy) + reach + 1)
+        square = 1.0 - ((columns[None, :] - cx) ** 2 + (rows[:, None] - cy) ** 2) / radius**2
+        top = radius * rng.uniform(0.55, 1.0) + rng.uniform(0, 5)
+        dome = np.where(square > 0, top * np.sqrt(np.clip(square, 0, 1)) ** 0.8, -1.0).astype(np.float32)
+        index = np.ix_(rows % TILE, columns % TILE)
+        above = dome > height[index]
+        height[index] = np.where(above, dome, height[index])
+        shade[index] = np.where(above, rng.uniform(0.0, 1.0), shade[index])
+    lumps = fractal_noise(rng, TILE, (128, 128), 3, 0.8)
+    height += 1.15 * lumps
+    wrapped = np.pad(height, 8, mode='wrap')
+    normals = _normals(cv2.GaussianBlur(wrapped, (0, 0), 0.9))[8:-8, 8:-8]
+    local = height - cv2.GaussianBlur(wrapped, (0, 0), 7.0)[8:-8, 8:-8]
+    depth = np.clip(0.62 + 0.055 * local, 0.12, 1.0)
+    packed = np.dstack([normals[..., 0] * 120 + 128, normals[..., 1] * 120 + 128, depth * 255, shade * 255])
+    return np.clip(packed, 0, 255).astype(np.uint8)
+
+
+def light_canopy(sample: np.ndarray, sun: np.ndarray, foliage: np.ndarray) -> np.ndarray:
+    """Light a warped part of the canopy.
+
+    Args:
+        sample: (H, W, 4) uint8 cut from :func:`canopy`.
+        sun: (3,) direction to the sun in the tile's frame.
+        foliage: (2, 3) darkest and lightest colour.
+
+    Returns:
+        (H, W, 3) float32 colours.
+    """
+    nx, ny = (sample[..., 0].astype(np.float32) - 128) / 120, (sample[..., 1].astype(np.float32) - 128) / 120
+    nz = np.sqrt(np.clip(1.0 - nx * nx - ny * ny, 0.0, 1.0))
+    facing = np.clip(nx * sun[0] + ny * sun[1] + nz * sun[2], 0.0, 1.0)
+    bright = (0.16 + 0.84 * facing) * sample[..., 2].astype(np.float32) / 255
+    bright *= 0.78 + 0.44 * sample[..., 3].astype(np.float32) / 255
+    colour = foliage[0] + (foliage[1] - foliage[0]) * (bright * 1.25)[..., None]
+    warmth = (sample[..., 3].astype(np.float32) / 255 - 0.5)[..., None] * np.array([14, 4, -6], np.float32)
+    return (colour + warmth * bright[..., None]).astype(np.float32)
+
+
+def light_crowns(sun: np.ndarray, foliage: np.ndarray) -> np.ndarray:
+    """Light the bank of crowns from a sun given in the image's frame.
+
+    Returns:
+        (16, 64, 64, 4) float32: colour times cover, and cover in [0, 1].
+    """
+    normals, depths, covers = _crowns()
+    facing = np.clip(normals @ sun.astype(np.float32), 0.0, 1.0)
+    bright = (0.14 + 0.92 * facing) * depths
+    colour = foliage[0] + (foliage[1] - foliage[0]) * bright[..., None] * 1.15
+    return np.concatenate([colour * covers[..., None], covers[..., None]], axis=3).astype(np.float32)
+
+
+def draw_crown(image: np.ndarray, crown: np.ndarray, centre: np.ndarray, size: tuple[int, int], shade: float) -> None:
+    """Lay a lit crown (64, 64, 4) over ``image`` (H, W, 3) float32, in place.
+
+    Args:
+        image: Canvas.
+        crown: One entry of :func:`light_crowns`.
+        centre: (2,) image point.
+        size: Width and height in pixels.
+        shade: Brightness factor.
+    """
+    width, height = size
+    x, y = round(centre[0] - width / 2), round(centre[1] - height / 2)
+    x1, y1, x2, y2 = max(x, 0), max(y, 0), min(x + width, image.shape[1]), min(y + height, image.shape[0])
+    if x1 >= x2 or y1 >= y2:
+        return
+    way = cv2.INTER_AREA if width < _SIDE else cv2.INTER_LINEAR
+    scaled = cv2.resize(crown, size, interpolation=way)[y1 - y : y2 - y, x1 - x : x2 - x]
+    region = image[y1:y2, x1:x2]
+    region *= 1.0 - scaled[..., 3:]
+    region += scaled[..., :3] * shade

@@ -1,0 +1,202 @@
+"""The scene as a list of things to draw on the ground, filled by a layout and drawn by the rasteriser."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from stn_det.datasets.scenes.config import SceneConfig
+from stn_det.datasets.scenes.shapes import Sprite, box, strip
+from stn_det.datasets.scenes.view import View, rotation
+
+_CELL = 0.5
+"""Side of a cell of the occupancy grid in metres."""
+
+
+@dataclass(eq=False)
+class Cover:
+    """Land cover inside a ground outline (K, 2), or everywhere when the outline is None; ``soft`` metres of edge.
+
+    A cover of the kind 'pad' has its own colour and material.
+    """
+
+    kind: str
+    outline: np.ndarray | None
+    soft: float = 0.0
+    heading: float = 0.0
+    shade: float = 1.0
+    colour: tuple[int, int, int] | None = None
+    material: str = ''
+
+
+@dataclass(eq=False)
+class Placed:
+    """A sprite on the ground: its outlines and solids in ground metres."""
+
+    sprite: Sprite
+    x: float
+    y: float
+    heading: float
+    outlines: list[np.ndarray] = field(default_factory=list)
+    solids: list[tuple[np.ndarray, float, float]] = field(default_factory=list)
+
+    @property
+    def corners(self) -> np.ndarray:
+        """(4, 2) ground corners of the body, front-left first, clockwise."""
+        return box(self.x, self.y, self.sprite.length, self.sprite.width, self.heading)
+
+
+class World:
+    """Everything on the ground of one scene.
+
+    Args:
+        rng: Source of random numbers of the layout.
+        view: How the ground will be seen; things that cannot be in the image are not kept.
+        config: Settings of the generator.
+        scale: Factor on the size of labelled objects in this scene.
+    """
+
+    def __init__(self, rng: np.random.Generator, view: View, config: SceneConfig, scale: float = 1.0) -> None:
+        self.rng, self.view, self.config, self.scale = rng, view, config, scale
+        self.x1, self.y1, self.x2, self.y2 = view.ground_box()
+        self.covers: list[Cover] = []
+        self.marks: list[tuple[np.ndarray, str]] = []
+        self.stains: list[tuple[np.ndarray, float]] = []
+        self.placed: list[Placed] = []
+        self.trees: list[tuple[float, float, float]] = []
+        self.wakes: list[tuple[np.ndarray, float]] = []
+        columns, rows = int((self.x2 - self.x1) / _CELL) + 2, int((self.y2 - self.y1) / _CELL) + 2
+        self._taken = np.zeros((rows, columns), np.uint8)
+
+    @property
+    def reach(self) -> float:
+        """Half the longer side of the visible ground in metres."""
+        return max(self.x2 - self.x1, self.y2 - self.y1) / 2
+
+    def ground(self, kind: str, shade: float = 1.0, heading: float | None = None) -> None:
+        """Cover all ground."""
+        self.cover(kind, None, 0.0, heading, shade)
+
+    def cover(
+        self, kind: str, outline: np.ndarray | None, soft: float = 0.0, heading: float | None = None, shade: float = 1.0
+    ) -> None:
+        """Put a land cover over what is there; ``heading`` turns its texture."""
+        turn = self.rng.uniform(-math.pi, math.pi) if heading is None else heading
+        self.covers.append(Cover(kind, outline, soft, turn, shade))
+
+    def mark(self, outline: np.ndarray, paint: str = 'white') -> None:
+        """Paint an outline (K, 2) on the ground, 'white' or 'yellow'."""
+        self.marks.append((outline, paint))
+
+    def line(self, start: Sequence[float], end: Sequence[float], width: float = 0.13, paint: str = 'white') -> None:
+        """Paint a straight line."""
+        self.mark(strip(np.asarray(start, float), np.asarray(end, float), width), paint)
+
+    def dashes(
+        self,
+        start: Sequence[float],
+        end: Sequence[float],
+        on: float,
+        off: float,
+        width: float = 0.15,
+        paint: str = 'white',
+    ) -> None:
+        """Paint a dashed line."""
+        start, end = np.asarray(start, float), np.asarray(end, float)
+        length = float(np.hypot(*(end - start)))
+        along = (end - start) / max(length, 1e-9)
+        for at in np.arange(0.0, length, on + off):
+            self.line(start + along * at, start + along * min(at + on, length), width, paint)
+
+    def pad(self, outline: np.ndarray, colour: tuple[int, int, int], material: str) -> None:
+        """Cover the ground inside an outline (K, 2) with a painted surface of a given colour."""
+        self.covers.append(Cover('pad', outline, 0.0, self.rng.uniform(-math.pi, math.pi), 1.0, colour, material))
+
+    def stain(self, outline: np.ndarray, amount: float) -> None:
+        """Darken (negative) or lighten the ground inside an outline, softly; ``amount`` in [-1, 1]."""
+        self.stains.append((outline, amount))
+
+    def near(self, x: float, y: float, radius: float) -> bool:
+        """Whether a disc on the ground may touch the image."""
+        u, v = self.view.to_image(np.array([x, y]))
+        pixels = radius / self.view.gsd
+        width, height = self.view.size
+        return bool(-pixels < u < width + pixels and -pixels < v < height + pixels)
+
+    def _cells(self, outline: np.ndarray) -> np.ndarray:
+        return np.round((outline - (self.x1, self.y1)) / _CELL).astype(np.int32)
+
+    def claim(self, outline: np.ndarray) -> None:
+        """Mark a convex outline on the ground as taken."""
+        cv2.fillConvexPoly(self._taken, self._cells(outline), 1)
+
+    def is_free(self, x: float, y: float, length: float, width: float, heading: float = 0.0) -> bool:
+        """Whether a rectangle is on the visible ground and nothing has claimed it."""
+        steps_x, steps_y = max(2, int(length / 1.0) + 1), max(2, int(width / 1.0) + 1)
+        grid = np.stack(np.meshgrid(np.linspace(-0.5, 0.5, steps_x), np.linspace(-0.5, 0.5, steps_y)), axis=-1)
+        points = grid.reshape(-1, 2) * (length, width) @ rotation(heading).T + (x, y)
+        cells = self._cells(points)
+        rows, columns = self._taken.shape
+        inside = (cells >= 0).all() and (cells[:, 0] < columns).all() and (cells[:, 1] < rows).all()
+        return bool(inside and not self._taken[cells[:, 1], cells[:, 0]].any())
+
+    def light(self, heading: float) -> np.ndarray:
+        """(3,) direction to the sun in the frame of an object with this heading."""
+        sun = self.view.sun
+        return np.append(rotation(-heading) @ sun[:2], sun[2])
+
+    def put(
+        self,
+        make: Callable[..., Sprite],
+        x: float,
+        y: float,
+        heading: float,
+        *args: object,
+        margin: float | None = None,
+    ) -> Placed | None:
+        """Draw and place a sprite where it can be seen.
+
+        Args:
+            make: Builder called as ``make(rng, light, *args)``.
+            x, y: Centre on the ground in metres.
+            heading: Direction of its front on the ground in radians.
+            *args: Further arguments of the builder.
+            margin: If given, place only when the body and this many metres around it are free.
+
+        Returns:
+            The placed sprite, or None if it is out of sight or there is no room.
+        """
+        if not self.near(x, y, 90.0):
+            return None
+        sprite = make(self.rng, self.light(heading), *args)
+        if margin is not None and not self.is_free(
+            x, y, sprite.length + 2 * margin, sprite.width + 2 * margin, heading
+        ):
+            return None
+        if not self.near(x, y, math.hypot(sprite.length, sprite.width) / 2 + 3.0 * sprite.height):
+            return None
+        turn, centre = rotation(heading).T, np.array([x, y])
+        placed = Placed(sprite, x, y, heading)
+        sizes = np.cumsum([len(outline) for outline in sprite.outlines])[:-1]
+        placed.outlines = np.split(np.concatenate(sprite.outlines) @ turn + centre, sizes)
+        placed.solids = [(points @ turn + centre, low, high) for points, low, high in sprite.solids]
+        self.placed.append(placed)
+        self.claim(placed.corners)
+        return placed
+
+    def tree(self, x: float, y: float, radius: float) -> None:
+        """Plant a tree."""
+        if self.near(x, y, radius * 5):
+            self.trees.append((x, y, radius))
+
+    def chance(self, probability: float) -> bool:
+        """Draw True with a probability."""
+        return bool(self.rng.random() < probability)
+
+    def fills(self, share: float) -> bool:
+        """Draw True with a share that grows with the scene's density."""
+        return self.chance(min(0.97, share * self.config.density))
