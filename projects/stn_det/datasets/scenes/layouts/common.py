@@ -163,6 +163,8 @@ def grove(
 ) -> None:
     """Scatter trees where there is room."""
     x1, x2, y1, y2 = outline_box
+    if x1 >= x2 or y1 >= y2:
+        return
     for _ in range(count):
         x, y = world.rng.uniform(x1, x2), world.rng.uniform(y1, y2)
         radius = float(np.clip(world.rng.lognormal(math.log((small + large) / 2), 0.3), small, large))
