@@ -1,0 +1,84 @@
+"""Sizes of the demo, its record of finished phases, and its changes to the config."""
+
+import json
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from stn_det.apis.demo_plan import DemoPlan, Progress, set_data_root, set_epochs
+from stn_det.errors import InputError
+
+
+def test_numbers_replace_those_of_the_plan() -> None:
+    plan = DemoPlan.make(quick=True, seed=3, images=40, epochs=5)
+    assert (plan.train_images, plan.val_images, plan.epochs, plan.seed) == (40, 10, 5, 3)
+    full, quick = (DemoPlan.make(quick, 0, None, None) for quick in (False, True))
+    assert full.train_images > quick.train_images
+    assert full.epochs > quick.epochs
+
+
+@pytest.mark.parametrize(
+    ('numbers', 'message'),
+    [((0, 0, None), 'images is 0'), ((0, None, -1), 'epochs is -1'), ((-1, None, None), 'seed is -1')],
+)
+def test_useless_numbers_are_refused(numbers: tuple[int, int | None, int | None], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        DemoPlan.make(True, *numbers)
+
+
+def test_phases_are_kept(tmp_path: Path) -> None:
+    plan = DemoPlan.make(True, 0, None, None)
+    with Progress(tmp_path, plan).phase('scenes'):
+        pass
+    again = Progress(tmp_path, plan)
+    assert again.done == ['scenes']
+    assert set(json.loads(again.path.read_text())) == {'plan', 'seconds', 'done'}
+
+
+def test_an_interrupted_phase_is_timed_but_not_done(tmp_path: Path) -> None:
+    plan = DemoPlan.make(True, 0, None, None)
+    with pytest.raises(KeyboardInterrupt), Progress(tmp_path, plan).phase('train'):
+        raise KeyboardInterrupt
+    again = Progress(tmp_path, plan)
+    assert again.done == []
+    assert again.seconds['train'] >= 0
+
+
+def test_another_plan_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    with Progress(tmp_path, DemoPlan.make(True, 0, None, None)).phase('scenes'):
+        pass
+    with pytest.raises(InputError, match=r'holds a demo with seed 0 instead of 1. Give another --work-dir'):
+        Progress(tmp_path, DemoPlan.make(True, 1, None, None))
+
+
+def test_the_schedule_is_stretched() -> None:
+    cfg = Config(
+        dict(
+            train_cfg=dict(max_epochs=12, val_interval=4),
+            param_scheduler=[
+                dict(type='LinearLR', by_epoch=False, begin=0, end=100),
+                dict(type='CosineAnnealingLR', begin=0, end=12, T_max=12, by_epoch=True),
+                dict(type='MultiStepLR', by_epoch=True, milestones=[8, 11]),
+            ],
+        )
+    )
+    set_epochs(cfg, 3)
+    warm_up, cosine, steps = cfg.param_scheduler
+    assert (cfg.train_cfg.max_epochs, cfg.train_cfg.val_interval) == (3, 3)
+    assert warm_up.end == 100
+    assert (cosine.begin, cosine.end, cosine.T_max) == (0, 3, 3)
+    assert steps.milestones == [2, 3]
+
+
+def test_the_data_root_reaches_wrapped_datasets() -> None:
+    inner = dict(type='DOTADataset', data_root='elsewhere/')
+    cfg = Config(
+        dict(
+            train_dataloader=dict(dataset=dict(type='RepeatDataset', dataset=dict(inner))),
+            val_dataloader=dict(dataset=dict(inner)),
+        )
+    )
+    set_data_root(cfg, Path('here/data'))
+    assert cfg.train_dataloader.dataset.dataset.data_root == 'here/data/'
+    assert cfg.val_dataloader.dataset.data_root == 'here/data/'
