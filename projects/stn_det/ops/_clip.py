@@ -2,8 +2,8 @@
 
 Clamping the plane onto the rectangle ``[-W, W] x [-H, H]`` is a retraction, so every interior point of the rectangle
 keeps its winding number about the clamped boundary of the polygon. The signed area that the clamped boundary encloses,
-``closed integral of X dY``, is therefore the intersection area. No vertex is classified, sorted or dropped and there is
-no tolerance, so nearly parallel edges, shared edges and touching corners are ordinary cases.
+``closed integral of X dY``, is therefore the intersection area. No vertex is classified, sorted or dropped and no
+decision needs a tolerance, so nearly parallel edges, shared edges and touching corners are ordinary cases.
 
 The derivative follows from moving the boundary: an edge of the polygon contributes through its part inside the
 rectangle, a side of the rectangle through its part inside the polygon. It needs no derivative of the crossing
@@ -39,7 +39,8 @@ class _ClippedArea(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, half_w: Tensor, half_h: Tensor) -> Tensor:
-        dx, dy = x.roll(-1, 0) - x, y.roll(-1, 0) - y  # (K, P)
+        y_end = y.roll(-1, 0)
+        dx, dy = x.roll(-1, 0) - x, y_end - y  # (K, P)
         x_enter, x_leave = _crossings(x, dx, half_w)
         y_enter, y_leave = _crossings(y, dy, half_h)
         # Y moves only while y_enter < t < y_leave; X is constant before `enter` and after `leave`, linear in between.
@@ -47,7 +48,11 @@ class _ClippedArea(torch.autograd.Function):
         leave = torch.maximum(torch.minimum(x_leave, y_leave), y_enter)
         x_before, x_after = _clamp(x + y_enter * dx, half_w), _clamp(x + y_leave * dx, half_w)
         x_middle = _clamp(x + (0.5 * (enter + leave)) * dx, half_w)
-        weighted = x_before * (enter - y_enter) + x_middle * (leave - enter) + x_after * (y_leave - leave)
+        # The ends of the Y steps are shared by neighbours bit for bit: where X is constant all the way round, as it is
+        # when the polygon passes the rectangle by, the steps cancel and no residue is left.
+        y_first, y_last = _clamp(y, half_h), _clamp(y_end, half_h)
+        y_enters, y_leaves = _clamp(y + enter * dy, half_h), _clamp(y + leave * dy, half_h)
+        area = x_before * (y_enters - y_first) + x_middle * (y_leaves - y_enters) + x_after * (y_last - y_leaves)
         if any(ctx.needs_input_grad):
             on_right = x_before.sign() * (enter - y_enter) + x_after.sign() * (y_leave - leave)
             low = torch.minimum(torch.maximum(y_enter, x_enter), x_leave)
@@ -58,7 +63,7 @@ class _ClippedArea(torch.autograd.Function):
             grad_x = dy * to_start + (dy * to_end).roll(1, 0)
             grad_y = -(dx * to_start + (dx * to_end).roll(1, 0))
             ctx.save_for_backward(grad_x, grad_y, (dy * on_right).sum(0), -(dx * on_top).sum(0))
-        return (dy * weighted).sum(0)
+        return area.sum(0)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -74,10 +79,13 @@ def clipped_area(x: Tensor, y: Tensor, half_w: Tensor, half_h: Tensor) -> Tensor
         half_w, half_h: half sizes (P,), not negative.
 
     Returns:
-        Areas (P,), differentiable once to all four arguments.
+        Areas (P,), differentiable once to all four arguments; exactly 0 where they are below the rounding error, a few
+        ulps of the rectangle's area, so that shapes which do not meet share nothing.
     """
     area: Tensor = _ClippedArea.apply(x, y, half_w, half_h)
-    return area.abs()
+    area = area.abs()
+    residue = 16 * torch.finfo(area.dtype).eps * half_w.detach() * half_h.detach()
+    return torch.where(area > residue, area, 0.0)
 
 
 def rbox_corners_in_frame(frame: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 Clipping by a half-plane here projects the outer corners onto its line instead of dropping them and inserts every
 crossing point. The projection is a retraction of the plane onto the half-plane, so winding numbers inside it are kept
 and the signed area of the result is that of the clipped polygon. The number of corners doubles with each line, but no
-corner is classified or compacted and there is no tolerance.
+corner is classified or compacted and no decision needs a tolerance.
 
 Letters: V polygon corners, P pairs; corner axis first.
 """
@@ -88,6 +88,14 @@ def convex_overlap(hulls1: Tensor, hulls2: Tensor, mode: str) -> Tensor:
     x2, y2 = hulls2[0::2] - origin_x, hulls2[1::2] - origin_y
     area1, area2 = shoelace(x1, y1), shoelace(x2, y2)
     intersection: Tensor = _ConvexIntersection.apply(x1, y1, x2, y2)
-    intersection = torch.minimum(intersection.clamp(min=0), torch.minimum(area1, area2).clamp(min=0))
+    # Below the rounding error of the products of coordinates an intersection is not told from none.
+    residue = 8 * torch.finfo(x1.dtype).eps * _reach(x1, y1) * _reach(x2, y2)
+    intersection = torch.where(intersection > residue, intersection, 0.0)
+    intersection = torch.minimum(intersection, torch.minimum(area1, area2).clamp(min=0))
     whole = area1 if mode == 'iof' else area1 + area2 - intersection
     return intersection / torch.where(whole > 0, whole, torch.ones_like(whole))
+
+
+def _reach(x: Tensor, y: Tensor) -> Tensor:
+    """Largest coordinate (P,) of polygons (V, P), without gradient."""
+    return torch.maximum(x.detach().abs().amax(0), y.detach().abs().amax(0))

@@ -63,7 +63,8 @@ def overlap_matrix(bounds1: Tensor, bounds2: Tensor, overlap: PairOverlap) -> Te
         overlap: exact overlap (P,) of the pairs with indices i (P,), j (P,).
     """
     num_rows, num_columns = bounds1.shape[0], bounds2.shape[0]
-    flat = bounds1.new_zeros(num_rows * num_columns)
+    # The empty sums tie the result to its inputs, so that backward works when no pair meets.
+    flat = bounds1.new_zeros(num_rows * num_columns) + (bounds1[:0].sum() + bounds2[:0].sum())
     for i, j in meeting_pairs(bounds1.detach(), bounds2.detach()):
         flat[i * num_columns + j] = overlap(i, j)
     return flat.view(num_rows, num_columns)
