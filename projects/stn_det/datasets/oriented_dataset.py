@@ -44,7 +44,6 @@ class OrientedDataset(BaseDetDataset):
 
     Each instance is ``dict(bbox, bbox_label, ignore_flag, ignore_reason)``. ``ignore_flag`` 1 makes it a region that
     is neither positive nor negative; the reason is 'difficult', 'zero-area', 'outside', 'crowd' or 'ignore-class'.
-    Regions of an ignored class carry label -1: they hold for every class.
 
     Args:
         img_list: Text file with one image name a line (with or without suffix), relative to ``data_root``; only

@@ -1,6 +1,7 @@
 """Reader of COCO-like JSON files with oriented boxes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ class RotatedCocoDataset(OrientedDataset):
 
     Args:
         box_type: 'rbox' or 'qbox', the type of the boxes handed on.
-        ignore_classes: Categories that mark regions to ignore, such as HIT-UAV's DontCare; label -1.
+        ignore_classes: Categories that mark regions to ignore, such as HIT-UAV's DontCare. Each region is
+            repeated with the label of every class, so that metrics that go class by class see it.
         angle_unit: 'rad' or 'deg', the unit of theta in the file.
         angle_direction: 'cw' or 'ccw', the sense of a positive theta in the file as seen on screen.
         check_images: Whether to see that each image file exists.
@@ -78,6 +80,8 @@ class RotatedCocoDataset(OrientedDataset):
                 self.angle_direction,
             )
         )
+        for image in images:
+            image.objects[:] = self._repeat_ignored(image.objects)
         paths = [str(Path(self.image_folder) / image.file_name) for image in images]
         if self.check_images:
             self._check_files(paths)
@@ -111,6 +115,15 @@ class RotatedCocoDataset(OrientedDataset):
         found = {spelling for image in kept for spelling in spellings[image.file_name]}
         self.reject_unlisted(names - found, spellings)
         return kept
+
+    def _repeat_ignored(self, objects: list[CocoObject]) -> list[CocoObject]:
+        """A region to ignore that has no class holds for every class: give it every label once."""
+        every_label = range(len(self.metainfo['classes']))
+        return [
+            replace(item, label=label)
+            for item in objects
+            for label in (every_label if item.label < 0 else (item.label,))
+        ]
 
     def _check_files(self, paths: list[str]) -> None:
         missing = [path for path in paths if not Path(path).is_file()]

@@ -2,7 +2,7 @@
 
 from .classes import class_index
 from .dota import DotaObject, parse_dota_header, parse_dota_lines
-from .image_files import image_size, index_images, truncation_problem
+from .image_files import image_size, index_images, is_plain, truncation_problem
 from .rotated_coco import CocoImage, CocoObject, load_rotated_coco, parse_rotated_coco
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     'class_index',
     'image_size',
     'index_images',
+    'is_plain',
     'load_rotated_coco',
     'parse_dota_header',
     'parse_dota_lines',

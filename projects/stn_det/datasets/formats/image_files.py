@@ -1,6 +1,5 @@
 """Image files: finding them, the size from the header, and whether a file is cut short."""
 
-import io
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from stn_det.errors import DatasetError, ImageError
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.tif', '.tiff', '.bmp')
 _EXIF_ORIENTATION = 274
+_PNG_WITHOUT_ALPHA = (0, 2, 3)  # grey, RGB, palette
 _TIFF_OFFSETS_AND_COUNTS = ((273, 279), (324, 325))  # strips, tiles
 
 
@@ -73,6 +73,17 @@ def image_size(path: str) -> tuple[int, int]:
     return (height, width) if turned else (width, height)
 
 
+def is_plain(content: bytes) -> bool:
+    """Tell from the header whether an image surely has 8 bits and one or three bands, as most JPEG and PNG files do."""
+    if content.startswith(b'\xff\xd8'):
+        return True
+    if not content.startswith(b'\x89PNG') or len(content) < 26:
+        return False
+    depth, colour_type = content[24], content[25]
+    before_pixels = content[: content.find(b'IDAT')]
+    return depth <= 8 and colour_type in _PNG_WITHOUT_ALPHA and b'tRNS' not in before_pixels
+
+
 def truncation_problem(content: bytes) -> str | None:
     """Say what is missing at the end of an encoded image, or return None.
 
@@ -103,21 +114,32 @@ def _examine_bmp(content: bytes) -> str | None:
 
 
 def _examine_tiff(content: bytes) -> str | None:
-    from PIL import Image, UnidentifiedImageError
-
+    """Look whether the first directory and the pixels that it points to lie within the file."""
+    order = '<' if content.startswith(b'II') else '>'
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            tags = getattr(image, 'tag_v2', {})
-            ends = [
-                offset + count
-                for offsets, counts in _TIFF_OFFSETS_AND_COUNTS
-                for offset, count in zip(tags.get(offsets, ()), tags.get(counts, ()))
-            ]
-    except (UnidentifiedImageError, Image.DecompressionBombError):
-        return None
-    except (OSError, SyntaxError, struct.error) as error:
-        return f'its directory cannot be read ({error})'
+        (directory,) = struct.unpack_from(order + 'I', content, 4)
+        (count,) = struct.unpack_from(order + 'H', content, directory)
+        entries = [struct.unpack_from(order + 'HHI', content, directory + 2 + 12 * i) for i in range(count)]
+        where = {entry[0]: (entry[1], entry[2], directory + 10 + 12 * i) for i, entry in enumerate(entries)}
+        ends = [
+            offset + size
+            for offsets, sizes in _TIFF_OFFSETS_AND_COUNTS
+            if offsets in where and sizes in where
+            for offset, size in zip(
+                _tiff_integers(content, order, *where[offsets]), _tiff_integers(content, order, *where[sizes])
+            )
+        ]
+    except struct.error:
+        return 'its directory lies beyond the end'
     return f'the directory points to byte {max(ends)}' if ends and max(ends) > len(content) else None
+
+
+def _tiff_integers(content: bytes, order: str, kind: int, count: int, position: int) -> tuple[int, ...]:
+    """Values of one TIFF tag of 16-bit (kind 3) or 32-bit integers, which stand elsewhere if they need over 4 bytes."""
+    code, size = ('H', 2) if kind == 3 else ('I', 4)
+    if count * size > 4:
+        (position,) = struct.unpack_from(order + 'I', content, position)
+    return struct.unpack_from(f'{order}{count}{code}', content, position)
 
 
 _EXAMINERS: dict[bytes, Callable[[bytes], str | None]] = {

@@ -12,7 +12,7 @@ from mmdet.registry import TRANSFORMS
 
 from stn_det.errors import ConfigError, ImageError
 
-from ..formats.image_files import truncation_problem
+from ..formats.image_files import is_plain, truncation_problem
 
 _EXTRA_BANDS = ('error', 'drop')
 
@@ -100,7 +100,7 @@ class LoadCheckedImage(LoadImageFromFile):
                 f'image {path} ({len(content)} bytes) is cut short: {problem}. '
                 'Copy or download it again, or remove it with its label.'
             )
-        if self.color_type != 'unchanged' and not content.startswith(b'\xff\xd8'):
+        if self.color_type != 'unchanged' and not is_plain(content):
             raw = self._imfrombytes(content, 'unchanged', path)
             if raw.dtype != np.uint8:
                 return self._spread(_three_bands(raw, path, self.extra_bands), path)

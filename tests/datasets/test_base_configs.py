@@ -1,0 +1,60 @@
+"""The base dataset configs parse, agree with the classes, and build."""
+
+import cv2
+import numpy as np
+import pytest
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+DOTA_CONFIGS = {'dotav1': 15, 'dotav15': 16, 'dotav2': 18, 'scenes': 6}
+
+
+def load(repository, name):
+    return Config.fromfile(repository / 'configs' / '_base_' / 'datasets' / f'{name}.py')
+
+
+@pytest.mark.parametrize('name', [*DOTA_CONFIGS, 'hit_uav', 'rotated_coco'])
+def test_common_parts(repository, name):
+    config = load(repository, name)
+    assert config.val_evaluator.type == config.test_evaluator.type == 'DOTAMetric'
+    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
+        assert loader.persistent_workers
+        assert loader.dataset.pipeline[0].type == 'LoadCheckedImage'
+        assert loader.dataset.pipeline[-1].type == 'PackDetInputs'
+    steps = [step.type for step in config.test_pipeline]
+    assert steps.index('Resize') < steps.index('LoadAnnotations')  # the truth stays in the original frame
+    assert config.val_dataloader.dataset.test_mode
+    assert not config.val_dataloader.sampler.shuffle
+
+
+@pytest.mark.parametrize(('name', 'num_classes'), DOTA_CONFIGS.items())
+def test_dota_configs_build(repository, tmp_path, name, num_classes):
+    config = load(repository, name)
+    for split in ('train', 'val'):
+        for folder in ('images', 'labelTxt'):
+            (tmp_path / split / folder).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / split / 'images' / 'a.png'), np.zeros((256, 512, 3), np.uint8))
+        (tmp_path / split / 'labelTxt' / 'a.txt').write_text('20 20 60 20 60 40 20 40 ship 0\n')
+    for loader, shape in ((config.train_dataloader, None), (config.val_dataloader, (256, 512))):
+        options = loader.dataset.copy()
+        options.data_root = str(tmp_path)
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            dataset = DATASETS.build(options)
+        assert len(dataset.metainfo['classes']) == num_classes
+        sample = dataset[0]['data_samples']
+        assert sample.gt_instances.bboxes.tensor.shape == (1, 5)
+        if shape is not None:
+            assert sample.ori_shape == shape
+            assert sample.gt_instances.bboxes.tensor[0, :4].tolist() == [40, 30, 40, 20]
+
+
+@pytest.mark.real_data
+def test_hit_uav_config_builds(repository, real_data):
+    config = load(repository, 'hit_uav')
+    options = config.val_dataloader.dataset.copy()
+    options.update(data_root=str(real_data / 'hit_uav'), img_list='small_val.txt')
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        dataset = DATASETS.build(options)
+    assert len(dataset) == 100
+    assert dataset[0]['inputs'].shape == (3, 512, 640)
