@@ -1,15 +1,27 @@
 """Importing this module registers everything with mmdet's registries: the one name a config needs.
 
-custom_imports = dict(imports=['stn_det.register'], allow_failed_imports=False)
+    custom_imports = dict(imports=['stn_det.register'], allow_failed_imports=False)
 """
 
 # isort: off
 # The bridge comes first: with an mmcv that has no compiled operators, mmdet cannot be imported before it stands.
 from . import mmcv_bridge
+from . import engine, evaluation, models, registry, structures, visualization
+from .datasets import dota, rotated_coco, transforms
 from .engine.resume import allow_mmengine_checkpoints
-from . import datasets, engine, evaluation, models, structures, visualization
 # isort: on
 
 allow_mmengine_checkpoints()
 
-__all__ = ['datasets', 'engine', 'evaluation', 'mmcv_bridge', 'models', 'structures', 'visualization']
+__all__ = [
+    'dota',
+    'engine',
+    'evaluation',
+    'mmcv_bridge',
+    'models',
+    'registry',
+    'rotated_coco',
+    'structures',
+    'transforms',
+    'visualization',
+]

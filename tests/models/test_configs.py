@@ -7,6 +7,7 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
 CONFIGS = sorted(
@@ -31,6 +32,7 @@ def test_there_are_configs() -> None:
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_config_builds_trains_and_predicts(path: Path) -> None:
     config = Config.fromfile(path)
+    init_default_scope(config.default_scope)
     for part in ('train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wrapper', 'visualizer'):
         assert part in config, f'{path.name} has no {part}'
     config.model.backbone.init_cfg = None
