@@ -70,7 +70,7 @@ def qboxes_contain(qboxes: Tensor, points: Tensor) -> Tensor:
     (x1, y1), (x2, y2), (x, y) = start.unbind(-1), end.unbind(-1), point.unbind(-1)
     side = (x2 - x1) * (y - y1) - (y2 - y1) * (x - x1)  # which side of the edge the point is on
     # A ray to the right crosses an edge that spans y and lies to the right; an odd number of crossings is inside.
-    crosses = ((y1 > y) != (y2 > y)) & ((side > 0) == (y2 > y1))
+    crosses = ((y1 > y) & (y2 <= y) & (side < 0)) | ((y1 <= y) & (y2 > y) & (side > 0))  # none for NaN
     within = (torch.minimum(x1, x2) <= x) & (x <= torch.maximum(x1, x2))
     within = within & (torch.minimum(y1, y2) <= y) & (y <= torch.maximum(y1, y2))
     return (crosses.sum(-1) % 2 == 1) | ((side == 0) & within).any(-1)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stn_det.errors import InputError
 
-from ._compute import check_last, compute_dtype, result_dtype, safe_atan2, safe_sqrt
+from ._compute import check_last, compute_dtype, result_dtype, safe_atan2, safe_hypot, safe_sqrt
 from .angles import canonicalize_rboxes
 from .conversions import hbox_to_qbox, qbox_to_hbox
 
@@ -51,6 +51,7 @@ def transform_qboxes(qboxes: Tensor, dst_from_src: Tensor) -> Tensor:
         InputError: If a shape does not fit.
     """
     check_last('qboxes', qboxes, 8)
+    _check_matrix(dst_from_src)
     per_corner = dst_from_src if dst_from_src.dim() <= 2 else dst_from_src[..., None, :, :]
     return transform_points(qboxes.unflatten(-1, (4, 2)), per_corner).flatten(-2)
 
@@ -132,7 +133,7 @@ def transform_rboxes(rboxes: Tensor, dst_from_src: Tensor, form: str = 'le90') -
     x, y, jacobian = _project(cx, cy, matrix)
     (a, b), (c, d) = jacobian
     turns, mirrors = (a == d) & (b == -c), (a == -d) & (b == c)
-    scale, angle = torch.hypot(a, c), safe_atan2(c, a)
+    scale, angle = safe_hypot(a, c), safe_atan2(c, a)
     fit_w, fit_h, fit_theta = _nearest_rectangle(w, h, theta, jacobian)
     similar = turns | mirrors
     new_w, new_h = torch.where(similar, w * scale, fit_w), torch.where(similar, h * scale, fit_h)
@@ -172,14 +173,18 @@ def _nearest_rectangle(w: Tensor, h: Tensor, theta: Tensor, jacobian: Jacobian) 
     return w * along * fit, h * across * fit, new
 
 
-def _matrix(dst_from_src: Tensor, other: Tensor) -> tuple[Tensor, torch.dtype]:
-    """Checked matrix in the type of the computation, on the device of the points or boxes."""
+def _check_matrix(dst_from_src: Tensor) -> None:
     if not isinstance(dst_from_src, Tensor) or dst_from_src.shape[-2:] != (3, 3):
         got = tuple(dst_from_src.shape) if hasattr(dst_from_src, 'shape') else type(dst_from_src).__name__
         raise InputError(
             f'dst_from_src must be a torch.Tensor of shape (3, 3) or (..., 3, 3), got {got}; '
             f'add the row (0, 0, 1) to a 2x3 affine matrix, use torch.as_tensor on a numpy array'
         )
+
+
+def _matrix(dst_from_src: Tensor, other: Tensor) -> tuple[Tensor, torch.dtype]:
+    """Checked matrix in the type of the computation, on the device of the points or boxes."""
+    _check_matrix(dst_from_src)
     dtype = compute_dtype(other, dst_from_src)
     return dst_from_src.to(device=other.device, dtype=dtype), dtype
 
@@ -189,7 +194,7 @@ def _project(x: Tensor, y: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor, Jaco
     m = [[matrix[..., i, j] for j in range(3)] for i in range(3)]
     depth = m[2][0] * x + m[2][1] * y + m[2][2]
     tiny = torch.finfo(depth.dtype).tiny ** 0.25  # its inverse squared is still finite
-    depth = torch.where(depth.abs() < tiny, torch.where(depth < 0, -tiny, tiny), depth)
+    depth = torch.where(depth.abs() < tiny, torch.full_like(depth, tiny).copysign(depth.detach()), depth)
     new_x = (m[0][0] * x + m[0][1] * y + m[0][2]) / depth
     new_y = (m[1][0] * x + m[1][1] * y + m[1][2]) / depth
     row_x = (m[0][0] - new_x * m[2][0]) / depth, (m[0][1] - new_x * m[2][1]) / depth
