@@ -1,8 +1,9 @@
-"""Paints land covers, forest, stains and foam."""
+"""Paints land covers, forest, stains and foam in 8-bit colour."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import cv2
 import numpy as np
@@ -13,6 +14,11 @@ from stn_det.datasets.scenes.trees import canopy, light_canopy
 from stn_det.datasets.scenes.view import View, rotation
 from stn_det.datasets.scenes.world import Cover, World
 
+Box = tuple[int, int, int, int]
+
+_LEVEL = 40.0
+"""Grey levels of a tile per unit of its noise."""
+
 
 def _tile_from_image(view: View, heading: float) -> np.ndarray:
     """(3, 3) image pixels to tile pixels for a texture turned by ``heading`` on the ground."""
@@ -22,7 +28,7 @@ def _tile_from_image(view: View, heading: float) -> np.ndarray:
     return tile_from_ground @ np.linalg.inv(view.dst_from_ground)
 
 
-def _warp(source: np.ndarray, view: View, heading: float, box: tuple[int, int, int, int]) -> np.ndarray:
+def _warp(source: np.ndarray, view: View, heading: float, box: Box) -> np.ndarray:
     """Lay a tile over the part ``box`` (x1, y1, x2, y2) of the image."""
     x1, y1, x2, y2 = box
     corner = np.eye(3)
@@ -34,102 +40,135 @@ def _warp(source: np.ndarray, view: View, heading: float, box: tuple[int, int, i
     return cv2.warpPerspective(source, matrix, (x2 - x1, y2 - y1), flags=flags, borderMode=cv2.BORDER_WRAP)
 
 
-def sample_tile(name: str, view: View, heading: float) -> np.ndarray:
-    """(H, W, 2) uint8 texture over the whole image."""
-    return _warp(tile(name), view, heading, (0, 0, *view.size))
+class Ground:
+    """Paints the ground of one world as one sensor sees it, sharing textures between its covers.
+
+    Args:
+        world: What lies on the ground.
+        view: The sensor's geometry.
+        look: The sensor's colours.
+    """
+
+    def __init__(self, world: World, view: View, look: Appearance) -> None:
+        self.world, self.view, self.look = world, view, look
+        self._whole: Box = (0, 0, *view.size)
+        self._speckle: np.ndarray | None = None
+        self._cache: dict[tuple, np.ndarray] = {}
+        self._uses = Counter(self._key(cover) for cover in world.covers)
+
+    @property
+    def speckle(self) -> np.ndarray:
+        """(H, W) uint8 uneven texture over the whole image, for edges, stains and wear."""
+        if self._speckle is None:
+            self._speckle = np.ascontiguousarray(_warp(tile('speckle'), self.view, 0.3, self._whole)[..., 1])
+        return self._speckle
+
+    def paint(self) -> np.ndarray:
+        """Return the (H, W, 3) uint8 ground with every cover, stain and wake of the world."""
+        width, height = self.view.size
+        image = np.zeros((height, width, 3), np.uint8)
+        for cover in self.world.covers:
+            if cover.outline is None:
+                image[:] = self._texture(cover, self._whole)
+                continue
+            found = self._mask(cover)
+            if found is None:
+                continue
+            share, box = found
+            x1, y1, x2, y2 = box
+            region = image[y1:y2, x1:x2]
+            texture = (
+                self._texture(cover, box) if cover.kind != 'shadow' else cv2.convertScaleAbs(region, None, cover.shade)
+            )
+            image[y1:y2, x1:x2] = cv2.blendLinear(region, texture, 1.0 - share, share)
+        self._stains(image)
+        self._foam(image)
+        return image
+
+    @staticmethod
+    def _key(cover: Cover) -> tuple:
+        return cover.kind, cover.heading, cover.shade, cover.colour
+
+    def _texture(self, cover: Cover, box: Box) -> np.ndarray:
+        """(h, w, 3) uint8 texture of a cover inside ``box``; kept for the whole image when several covers share it."""
+        key = self._key(cover)
+        if self._uses[key] < 3:
+            return self._make_texture(cover, box)
+        if key not in self._cache:
+            self._cache[key] = self._make_texture(cover, self._whole)
+        x1, y1, x2, y2 = box
+        return self._cache[key][y1:y2, x1:x2]
+
+    def _make_texture(self, cover: Cover, box: Box) -> np.ndarray:
+        if cover.kind == 'forest':
+            sun = self.view.sun
+            local = np.append(rotation(-cover.heading) @ sun[:2], sun[2])
+            return light_canopy(_warp(canopy(), self.view, cover.heading, box), local, self.look.foliage())
+        if cover.colour is not None:
+            base = np.array(self.look.colour(cover.colour, cover.material), float)
+            name, change, strength = 'speckle', base * 0.02, 0.035
+        else:
+            name, base, change, strength = self.look.cover(cover.kind, cover.shade)
+        # colour = base + mixture * change + detail * strength * base, as one matrix on the tile's two channels.
+        linear = np.stack([change, base * strength], axis=1) / _LEVEL
+        offset = base - linear.sum(axis=1) * 128.0
+        return cv2.transform(_warp(tile(name), self.view, cover.heading, box), np.column_stack([linear, offset]))
+
+    def _mask(self, cover: Cover) -> tuple[np.ndarray, Box] | None:
+        """Cover's share of each pixel, (h, w) float32, and the box of the image it is for; None when out of sight."""
+        width, height = self.view.size
+        points = self.view.to_image(cover.outline)
+        reach = 2.5 * cover.soft / self.view.gsd + 2
+        x1, y1 = np.maximum(np.floor(points.min(axis=0) - reach), 0).astype(int).tolist()
+        x2, y2 = np.minimum(np.ceil(points.max(axis=0) + reach), (width, height)).astype(int).tolist()
+        if x1 >= x2 or y1 >= y2:
+            return None
+        mask = np.zeros((y2 - y1, x2 - x1), np.uint8)
+        cv2.fillPoly(mask, [np.round((points - (x1, y1) - 0.5) * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+        if not mask.any():
+            return None
+        if cover.soft > 0:
+            mask = cv2.GaussianBlur(mask, (0, 0), max(0.4, cover.soft / self.view.gsd))
+            ragged = cv2.addWeighted(mask, 3.0, self.speckle[y1:y2, x1:x2], 1.5, -256.0 - 1.5 * 128.0)
+            mask = cv2.min(ragged, cv2.convertScaleAbs(mask, None, 3.0))
+        return mask.astype(np.float32) * np.float32(1 / 255), (x1, y1, x2, y2)
+
+    def _drawn(self, outlines: list[np.ndarray], amounts: list[float], soft: float) -> np.ndarray:
+        """(H, W) uint8 mask of ground outlines, blurred by ``soft`` metres."""
+        mask = np.zeros((self.view.size[1], self.view.size[0]), np.uint8)
+        sizes = [len(points) for points in outlines]
+        fixed = np.round((self.view.to_image(np.concatenate(outlines)) - 0.5) * 16).astype(np.int32)
+        start = 0
+        for size, amount in zip(sizes, amounts):
+            cv2.fillPoly(mask, [fixed[start : start + size]], int(255 * min(1.0, amount)), cv2.LINE_AA, 4)
+            start += size
+        return cv2.GaussianBlur(mask, (0, 0), max(0.5, soft / self.view.gsd))
+
+    def _stains(self, image: np.ndarray) -> None:
+        """Soft dark or light marks: oil, tyre tracks, repairs, worn paths."""
+        uneven = cv2.LUT(self.speckle, _ramp(88, 100, 0.35, 0.15, 1.0))
+        for sign, change in ((-1.0, -0.6), (1.0, 0.45)):
+            marks = [(points, abs(amount)) for points, amount in self.world.stains if amount * sign > 0]
+            if marks:
+                mask = self._drawn([points for points, _ in marks], [amount for _, amount in marks], 0.22)
+                mask = cv2.multiply(mask, uneven, scale=1 / 255)
+                gain = cv2.LUT(mask, np.round(128 * (1 + change * np.arange(256) / 255)).astype(np.uint8))
+                cv2.multiply(image, cv2.merge([gain] * 3), dst=image, scale=1 / 128)
+
+    def _foam(self, image: np.ndarray) -> None:
+        """White water behind and beside moving ships."""
+        wakes = self.world.wakes
+        if not wakes:
+            return
+        mask = self._drawn([points for points, _ in wakes], [amount for _, amount in wakes], 0.6)
+        churn = _warp(tile('water'), self.view, math.pi / 3, self._whole)[..., 1]
+        mask = cv2.multiply(mask, cv2.LUT(churn, _ramp(128, 70, 0.55, 0.1, 0.9)), scale=1 / 255)
+        share = mask.astype(np.float32) / 255
+        level = {'colour': (206, 216, 216), 'infrared': (62,) * 3, 'sar': (96,) * 3}[self.look.sensor]
+        image[:] = cv2.blendLinear(image, np.full_like(image, level), 1.0 - share, share)
 
 
-def _texture(cover: Cover, view: View, look: Appearance, box: tuple[int, int, int, int]) -> np.ndarray:
-    """(h, w, 3) float32 colours of a cover inside ``box``."""
-    if cover.kind == 'forest':
-        sun = view.sun
-        local = np.append(rotation(-cover.heading) @ sun[:2], sun[2])
-        return light_canopy(_warp(canopy(), view, cover.heading, box), local, look.foliage())
-    if cover.colour is not None:
-        base = np.array(look.colour(cover.colour, cover.material), np.float32)
-        name, change, strength = 'speckle', base * 0.02, 0.035
-    else:
-        name, base, change, strength = look.cover(cover.kind, cover.shade)
-    sample = _warp(tile(name), view, cover.heading, box).astype(np.float32)
-    sample -= 128.0
-    gain = sample[..., 1] * (strength / 40) + 1.0
-    colour = sample[..., :1] * (change / 40) + base
-    colour *= gain[..., None]
-    return colour
-
-
-def _mask(cover: Cover, view: View, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int, int, int]] | None:
-    """Cover's share of each pixel, (h, w) float32, and the box of the image that it is for; None when out of sight."""
-    width, height = size
-    points = view.to_image(cover.outline)
-    reach = 3.0 * cover.soft / view.gsd + 2
-    x1, y1 = np.maximum(np.floor(points.min(axis=0) - reach), 0).astype(int)
-    x2, y2 = np.minimum(np.ceil(points.max(axis=0) + reach), (width, height)).astype(int)
-    if x1 >= x2 or y1 >= y2:
-        return None
-    mask = np.zeros((y2 - y1, x2 - x1), np.uint8)
-    fixed = np.round((points - (x1, y1) - 0.5) * 16).astype(np.int32)
-    cv2.fillPoly(mask, [fixed], 255, cv2.LINE_AA, 4)
-    share = mask.astype(np.float32) / 255
-    box = (int(x1), int(y1), int(x2), int(y2))
-    if cover.soft > 0:
-        share = cv2.GaussianBlur(share, (0, 0), max(0.4, cover.soft / view.gsd))
-        ragged = (_warp(tile('speckle'), view, cover.heading, box)[..., 1].astype(np.float32) - 128) / 40
-        share = np.clip((share - 0.5 + 0.16 * ragged) * 3.0 + 0.5, 0.0, 1.0) * np.clip(share * 4.0, 0.0, 1.0)
-    return share, box
-
-
-def paint_ground(world: World, view: View, look: Appearance) -> np.ndarray:
-    """Return the (H, W, 3) float32 ground with every cover, stain and wake of the world."""
-    width, height = view.size
-    image = np.zeros((height, width, 3), np.float32)
-    for cover in world.covers:
-        if cover.outline is None:
-            image[:] = _texture(cover, view, look, (0, 0, width, height))
-            continue
-        found = _mask(cover, view, (width, height))
-        if found is None or not found[0].any():
-            continue
-        share, (x1, y1, x2, y2) = found
-        texture = _texture(cover, view, look, (x1, y1, x2, y2))
-        region = image[y1:y2, x1:x2]
-        texture -= region
-        texture *= share[..., None]
-        region += texture
-    _stains(image, world, view, look)
-    _foam(image, world, view, look)
-    return image
-
-
-def _stains(image: np.ndarray, world: World, view: View, look: Appearance) -> None:
-    """Soft dark or light marks: oil, tyre tracks, repairs, worn paths."""
-    for sign in (-1.0, 1.0):
-        marks = [(view.to_image(points), abs(amount)) for points, amount in world.stains if amount * sign > 0]
-        if not marks:
-            continue
-        mask = np.zeros(image.shape[:2], np.uint8)
-        for points, amount in marks:
-            fixed = np.round((points - 0.5) * 16).astype(np.int32)
-            cv2.fillPoly(mask, [fixed], int(255 * min(1.0, amount)), cv2.LINE_AA, 4)
-        soft = cv2.GaussianBlur(mask, (0, 0), max(0.5, 0.22 / view.gsd)).astype(np.float32)
-        uneven = sample_tile('speckle', view, 2.0)[..., 1].astype(np.float32)
-        soft *= np.clip(0.35 + (uneven - 88) / 100, 0.15, 1.3) / 255
-        gain = 1.0 - 0.6 * soft if sign < 0 else 1.0 + 0.45 * soft
-        image *= gain[..., None]
-
-
-def _foam(image: np.ndarray, world: World, view: View, look: Appearance) -> None:
-    """White water behind and beside moving ships."""
-    if not world.wakes:
-        return
-    mask = np.zeros(image.shape[:2], np.uint8)
-    for points, amount in world.wakes:
-        fixed = np.round((view.to_image(points) - 0.5) * 16).astype(np.int32)
-        cv2.fillPoly(mask, [fixed], int(255 * amount), cv2.LINE_AA, 4)
-    soft = cv2.GaussianBlur(mask, (0, 0), max(0.6, 0.6 / view.gsd)).astype(np.float32) / 255
-    churn = sample_tile('water', view, math.pi / 3)[..., 1].astype(np.float32)
-    soft *= np.clip(0.55 + (churn - 128) / 70, 0.1, 1.3)
-    foam = np.full(3, 62.0 if look.sensor == 'infrared' else 96.0, np.float32)
-    if look.sensor == 'colour':
-        foam = np.array([206, 216, 216], np.float32)
-    image += (foam - image) * np.clip(soft, 0, 0.9)[..., None]
+def _ramp(centre: float, width: float, middle: float, low: float, high: float) -> np.ndarray:
+    """(256,) uint8 table of a clipped line through ``middle`` at ``centre``, rising by 1 over ``width`` levels."""
+    values = np.clip(middle + (np.arange(256) - centre) / width, low, high)
+    return np.round(values * 255).astype(np.uint8)

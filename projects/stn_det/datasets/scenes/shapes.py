@@ -49,11 +49,10 @@ def rounded(x1: float, x2: float, y1: float, y2: float, front: float, back: floa
 
 def strip(start: np.ndarray | tuple, end: np.ndarray | tuple, width: float) -> np.ndarray:
     """(4, 2) corners of a straight line of some width."""
-    start, end = np.asarray(start, float), np.asarray(end, float)
-    along = end - start
-    length = math.hypot(*along) or 1.0
-    normal = np.array([-along[1], along[0]]) * (width / 2 / length)
-    return np.array([start + normal, end + normal, end - normal, start - normal])
+    x1, y1, x2, y2 = float(start[0]), float(start[1]), float(end[0]), float(end[1])
+    half = width / 2 / (math.hypot(x2 - x1, y2 - y1) or 1.0)
+    nx, ny = (y1 - y2) * half, (x2 - x1) * half
+    return np.array([[x1 + nx, y1 + ny], [x2 + nx, y2 + ny], [x2 - nx, y2 - ny], [x1 - nx, y1 - ny]])
 
 
 def mirrored(points: np.ndarray) -> np.ndarray:
@@ -92,6 +91,11 @@ class Sprite:
     materials: list[str] = field(default_factory=list)
     heights: list[float | np.ndarray] = field(default_factory=list)
     solids: list[tuple[np.ndarray, float, float]] = field(default_factory=list)
+
+    @property
+    def lifted(self) -> bool:
+        """Whether any part is above the ground, so that an oblique view displaces it."""
+        return self.tall and self.label is None
 
     def add(self, points: np.ndarray, colour: Colour, material: str, height: float | np.ndarray = 0.0) -> None:
         """Append a filled outline (K, 2); ``height`` (one value or (K,)) lifts clutter under an oblique view."""

@@ -10,8 +10,9 @@ import numpy as np
 from stn_det.datasets.scenes.noise import fractal_noise
 from stn_det.datasets.scenes.tiles import TILE
 
-_SIDE = 64
-_COUNT = 16
+_SIDE = 56
+_COUNT = 12
+_SQUARES = (((np.arange(256) - 128) / 120.0) ** 2).astype(np.float32)
 
 
 def _normals(height: np.ndarray) -> np.ndarray:
@@ -25,12 +26,12 @@ def _normals(height: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _crowns() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Normals (16, 64, 64, 3), depth in the crown (16, 64, 64) and cover (16, 64, 64) of the crowns."""
+    """Normals (N, S, S, 3), depth in the crown (N, S, S) and cover (N, S, S) of the crowns."""
     rng = np.random.default_rng(np.random.SeedSequence([7, 1]))
     y, x = np.mgrid[0:_SIDE, 0:_SIDE].astype(np.float32) / (_SIDE / 2) - 1.0 + 1.0 / _SIDE
     normals, depths, covers = [], [], []
     for _ in range(_COUNT):
-        rough = fractal_noise(rng, _SIDE, (8, 8), 3, 0.7)
+        rough = fractal_noise(rng, _SIDE, (7, 7), 4, 0.75)
         clumps = np.zeros((_SIDE, _SIDE), np.float32)
         for _ in range(int(rng.integers(14, 26))):
             angle, distance = rng.uniform(0, 2 * np.pi), 0.72 * np.sqrt(rng.random())
@@ -85,23 +86,26 @@ def light_canopy(sample: np.ndarray, sun: np.ndarray, foliage: np.ndarray) -> np
         foliage: (2, 3) darkest and lightest colour.
 
     Returns:
-        (H, W, 3) float32 colours.
+        (H, W, 3) uint8 colours.
     """
-    nx, ny = (sample[..., 0].astype(np.float32) - 128) / 120, (sample[..., 1].astype(np.float32) - 128) / 120
-    nz = np.sqrt(np.clip(1.0 - nx * nx - ny * ny, 0.0, 1.0))
-    facing = np.clip(nx * sun[0] + ny * sun[1] + nz * sun[2], 0.0, 1.0)
-    bright = (0.16 + 0.84 * facing) * sample[..., 2].astype(np.float32) / 255
-    bright *= 0.78 + 0.44 * sample[..., 3].astype(np.float32) / 255
-    colour = foliage[0] + (foliage[1] - foliage[0]) * (bright * 1.25)[..., None]
-    warmth = (sample[..., 3].astype(np.float32) / 255 - 0.5)[..., None] * np.array([14, 4, -6], np.float32)
-    return (colour + warmth * bright[..., None]).astype(np.float32)
+    # The lit share of each leaf: normal times sun, with z from a table of the two packed slopes.
+    linear = np.array([[sun[0] / 120, sun[1] / 120, -128 * (sun[0] + sun[1]) / 120]], np.float32)
+    slopes = cv2.transform(sample[..., :2].astype(np.float32), linear)
+    squares = cv2.transform(cv2.LUT(sample[..., :2], _SQUARES), np.array([[-1.0, -1.0, 1.0]], np.float32))
+    facing = np.maximum(slopes + cv2.sqrt(np.maximum(squares, 0.0)) * np.float32(sun[2]), 0.0)
+    shade = sample[..., 3].astype(np.float32)
+    bright = (0.10 + 0.95 * facing) * sample[..., 2] * (0.0034 + 0.0000085 * shade)
+    warm = bright * (shade - 128.0)
+    change = (foliage[1] - foliage[0]) * 1.25
+    tones = np.column_stack([change, np.array([14, 4, -6]) / 255, foliage[0]]).astype(np.float32)
+    return cv2.convertScaleAbs(np.maximum(cv2.transform(cv2.merge([bright, warm]), tones), 0.0))
 
 
 def light_crowns(sun: np.ndarray, foliage: np.ndarray) -> np.ndarray:
     """Light the bank of crowns from a sun given in the image's frame.
 
     Returns:
-        (16, 64, 64, 4) float32: colour times cover, and cover in [0, 1].
+        (N, S, S, 4) float32: colour times cover, and cover in [0, 1].
     """
     normals, depths, covers = _crowns()
     facing = np.clip(normals @ sun.astype(np.float32), 0.0, 1.0)
@@ -111,7 +115,7 @@ def light_crowns(sun: np.ndarray, foliage: np.ndarray) -> np.ndarray:
 
 
 def draw_crown(image: np.ndarray, crown: np.ndarray, centre: np.ndarray, size: tuple[int, int], shade: float) -> None:
-    """Lay a lit crown (64, 64, 4) over ``image`` (H, W, 3) float32, in place.
+    """Lay a lit crown (S, S, 4) over ``image`` (H, W, 3) uint8, in place.
 
     Args:
         image: Canvas.
@@ -128,5 +132,4 @@ def draw_crown(image: np.ndarray, crown: np.ndarray, centre: np.ndarray, size: t
     way = cv2.INTER_AREA if width < _SIDE else cv2.INTER_LINEAR
     scaled = cv2.resize(crown, size, interpolation=way)[y1 - y : y2 - y, x1 - x : x2 - x]
     region = image[y1:y2, x1:x2]
-    region *= 1.0 - scaled[..., 3:]
-    region += scaled[..., :3] * shade
+    region[:] = region * (1.0 - scaled[..., 3:]) + scaled[..., :3] * np.float32(shade)

@@ -1,14 +1,15 @@
 """How the ground is seen: scale, yaw, oblique line of sight and sun.
 
 Convention: the ground is measured in metres with y down as on screen and its origin under the image centre. A matrix
-maps source to destination points in continuous pixels. The camera is orthographic, so an obliquity of ``a`` shortens the
-ground by ``cos(a)`` along the tilt direction and moves a point at height z by ``z * sin(a)`` along it.
+maps source to destination points in continuous pixels. The camera is orthographic, so an obliquity of ``a`` shortens
+the ground by ``cos(a)`` along the tilt direction and moves a point at height z by ``z * sin(a)`` along it.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -50,12 +51,12 @@ class View:
     dst_from_ground: np.ndarray
     relief: np.ndarray
 
-    @property
+    @cached_property
     def shadow(self) -> np.ndarray:
         """(2,) ground metres by which one metre of height throws its shadow."""
         return -compass(self.sun_azimuth) / math.tan(math.radians(self.sun_elevation))
 
-    @property
+    @cached_property
     def sun(self) -> np.ndarray:
         """(3,) unit vector towards the sun: ground x, ground y, up."""
         elevation = math.radians(self.sun_elevation)

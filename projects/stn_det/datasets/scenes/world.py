@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -15,6 +16,13 @@ from stn_det.datasets.scenes.view import View, rotation
 
 _CELL = 0.5
 """Side of a cell of the occupancy grid in metres."""
+
+
+@lru_cache(maxsize=256)
+def _unit_grid(columns: int, rows: int) -> np.ndarray:
+    """(columns * rows, 2) points spread evenly over [-0.5, 0.5] x [-0.5, 0.5], edges included."""
+    x, y = np.meshgrid(np.linspace(-0.5, 0.5, columns), np.linspace(-0.5, 0.5, rows))
+    return np.stack([x.ravel(), y.ravel()], axis=1)
 
 
 @dataclass(eq=False)
@@ -35,14 +43,15 @@ class Cover:
 
 @dataclass(eq=False)
 class Placed:
-    """A sprite on the ground: its outlines and solids in ground metres."""
+    """A sprite on the ground: all its outlines in one (P, 2) array with their sizes, and its solids; ground metres."""
 
     sprite: Sprite
     x: float
     y: float
     heading: float
-    outlines: list[np.ndarray] = field(default_factory=list)
-    solids: list[tuple[np.ndarray, float, float]] = field(default_factory=list)
+    points: np.ndarray = field(repr=False)
+    sizes: list[int] = field(repr=False)
+    solids: list[tuple[np.ndarray, float, float]] = field(repr=False)
 
     @property
     def corners(self) -> np.ndarray:
@@ -69,6 +78,8 @@ class World:
         self.placed: list[Placed] = []
         self.trees: list[tuple[float, float, float]] = []
         self.wakes: list[tuple[np.ndarray, float]] = []
+        self._matrix = tuple(view.dst_from_ground[:2].ravel().tolist())
+        self._turns: dict[str, float] = {}
         columns, rows = int((self.x2 - self.x1) / _CELL) + 2, int((self.y2 - self.y1) / _CELL) + 2
         self._taken = np.zeros((rows, columns), np.uint8)
 
@@ -84,9 +95,17 @@ class World:
     def cover(
         self, kind: str, outline: np.ndarray | None, soft: float = 0.0, heading: float | None = None, shade: float = 1.0
     ) -> None:
-        """Put a land cover over what is there; ``heading`` turns its texture."""
-        turn = self.rng.uniform(-math.pi, math.pi) if heading is None else heading
-        self.covers.append(Cover(kind, outline, soft, turn, shade))
+        """Put a land cover over what is there; ``heading`` turns its texture,
+        by default the same way for all covers of one kind."""
+        if heading is None:
+            if kind not in self._turns:
+                self._turns[kind] = 0.0 if kind == 'concrete' else self.rng.uniform(-math.pi, math.pi)
+            heading = self._turns[kind]
+        self.covers.append(Cover(kind, outline, soft, heading, shade))
+
+    def darken(self, outline: np.ndarray, amount: float) -> None:
+        """Darken the covers laid so far inside an outline (K, 2), such as water under a pontoon's edge."""
+        self.covers.append(Cover('shadow', outline, 0.0, 0.0, 1.0 - amount))
 
     def mark(self, outline: np.ndarray, paint: str = 'white') -> None:
         """Paint an outline (K, 2) on the ground, 'white' or 'yellow'."""
@@ -122,10 +141,10 @@ class World:
 
     def near(self, x: float, y: float, radius: float) -> bool:
         """Whether a disc on the ground may touch the image."""
-        u, v = self.view.to_image(np.array([x, y]))
+        ax, bx, cx, ay, by, cy = self._matrix
         pixels = radius / self.view.gsd
         width, height = self.view.size
-        return bool(-pixels < u < width + pixels and -pixels < v < height + pixels)
+        return -pixels < ax * x + bx * y + cx < width + pixels and -pixels < ay * x + by * y + cy < height + pixels
 
     def _cells(self, outline: np.ndarray) -> np.ndarray:
         return np.round((outline - (self.x1, self.y1)) / _CELL).astype(np.int32)
@@ -135,14 +154,15 @@ class World:
         cv2.fillConvexPoly(self._taken, self._cells(outline), 1)
 
     def is_free(self, x: float, y: float, length: float, width: float, heading: float = 0.0) -> bool:
-        """Whether a rectangle is on the visible ground and nothing has claimed it."""
-        steps_x, steps_y = max(2, int(length / 1.0) + 1), max(2, int(width / 1.0) + 1)
-        grid = np.stack(np.meshgrid(np.linspace(-0.5, 0.5, steps_x), np.linspace(-0.5, 0.5, steps_y)), axis=-1)
-        points = grid.reshape(-1, 2) * (length, width) @ rotation(heading).T + (x, y)
-        cells = self._cells(points)
+        """Whether a rectangle may be in sight and nothing has claimed it."""
+        if not self.near(x, y, math.hypot(length, width) / 2):
+            return False
+        grid = _unit_grid(max(2, int(length) + 1), max(2, int(width) + 1))
+        linear = rotation(heading) * (length / _CELL, width / _CELL)
+        cells = np.rint(grid @ linear.T + ((x - self.x1) / _CELL, (y - self.y1) / _CELL)).astype(np.int32)
         rows, columns = self._taken.shape
-        inside = (cells >= 0).all() and (cells[:, 0] < columns).all() and (cells[:, 1] < rows).all()
-        return bool(inside and not self._taken[cells[:, 1], cells[:, 0]].any())
+        # Ground outside the grid cannot be seen: treat its nearest cell as standing for it.
+        return not self._taken[cells[:, 1].clip(0, rows - 1), cells[:, 0].clip(0, columns - 1)].any()
 
     def light(self, heading: float) -> np.ndarray:
         """(3,) direction to the sun in the frame of an object with this heading."""
@@ -180,10 +200,9 @@ class World:
         if not self.near(x, y, math.hypot(sprite.length, sprite.width) / 2 + 3.0 * sprite.height):
             return None
         turn, centre = rotation(heading).T, np.array([x, y])
-        placed = Placed(sprite, x, y, heading)
-        sizes = np.cumsum([len(outline) for outline in sprite.outlines])[:-1]
-        placed.outlines = np.split(np.concatenate(sprite.outlines) @ turn + centre, sizes)
-        placed.solids = [(points @ turn + centre, low, high) for points, low, high in sprite.solids]
+        points = np.concatenate(sprite.outlines) @ turn + centre
+        solids = [(outline @ turn + centre, low, high) for outline, low, high in sprite.solids]
+        placed = Placed(sprite, x, y, heading, points, [len(outline) for outline in sprite.outlines], solids)
         self.placed.append(placed)
         self.claim(placed.corners)
         return placed

@@ -23,7 +23,8 @@ class Frame:
 
     def at(self, x: float, y: float) -> np.ndarray:
         """(2,) ground point of a local point."""
-        return rotation(self.heading) @ (x, y) + (self.x, self.y)
+        cos, sin = math.cos(self.heading), math.sin(self.heading)
+        return np.array([cos * x - sin * y + self.x, sin * x + cos * y + self.y])
 
     def area(self, x1: float, x2: float, y1: float, y2: float) -> np.ndarray:
         """(4, 2) ground outline of a local rectangle."""

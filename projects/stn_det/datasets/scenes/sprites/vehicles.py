@@ -26,6 +26,7 @@ _TRUCK_BODIES: tuple[Colour, ...] = (
     (226, 226, 222), (214, 216, 214), (232, 232, 230), (176, 178, 178), (120, 124, 126),
     (86, 112, 106), (62, 78, 108), (128, 62, 52), (178, 146, 92), (206, 168, 62),
 )  # fmt: skip
+_CAR_MATERIALS = {'glass': 'glass', 'screen': 'glass', 'hood': 'hood'}
 _GLASS: Colour = (34, 38, 45)
 
 
@@ -90,8 +91,7 @@ def car(rng: np.random.Generator, light: np.ndarray, scale: float = 1.0) -> Spri
     sprite = Sprite('small-vehicle', length, width, height)
     half = (length / 2, width / 2)
     for role, outline in _car_outlines(style):
-        material = 'glass' if role in ('glass', 'screen') else 'hood' if role == 'hood' else 'vehicle'
-        sprite.add(outline * half, tones[role], material)
+        sprite.add(outline * half, tones[role], _CAR_MATERIALS.get(role, 'vehicle'))
     sprite.cast(sprite.outlines[0], 0.0, height * 0.55)
     sprite.cast(rectangle(-0.30 * length, 0.12 * length, -0.4 * width, 0.4 * width), height * 0.5, height)
     return sprite
