@@ -1,7 +1,9 @@
 """Small mmdet detectors: a training step and a prediction of each on the operators that the bridge serves."""
 
+import importlib
 from typing import Any
 
+import mmcv.ops
 import pytest
 import torch
 
@@ -305,3 +307,17 @@ def test_detector_trains_and_predicts(name: str) -> None:
         assert torch.isfinite(found.bboxes).all()
         assert bool((found.scores.diff() <= 0).all())
         assert bool(((found.labels >= 0) & (found.labels < CLASSES)).all())
+
+
+@pytest.mark.parametrize('part', ['models', 'datasets', 'evaluation', 'engine', 'visualization', 'apis'])
+def test_every_part_of_mmdet_imports(part: str) -> None:
+    importlib.import_module(f'mmdet.{part}')
+
+
+def test_mmdet_holds_the_real_wrappers() -> None:
+    """Where mmcv.ops cannot be imported, onedl-mmdetection defines functions of the same names that raise."""
+    from mmdet.models.layers import bbox_nms
+    from mmdet.models.losses import focal_loss
+
+    assert bbox_nms.batched_nms is mmcv.ops.batched_nms
+    assert focal_loss._sigmoid_focal_loss is mmcv.ops.sigmoid_focal_loss

@@ -1,10 +1,12 @@
 """The three states of the bridge, on mmcv packages made here, each in a process of its own."""
 
 import importlib.machinery
+import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,12 +42,58 @@ def make_mmcv(folder: Path, **files: str) -> Path:
     return package
 
 
-def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, 'PYTHONPATH': str(folder), 'OMP_NUM_THREADS': '1'}
-    return subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True, timeout=120)
+# Loading torch takes seconds, so one process does it and forks a child for each case.
+SERVER = """
+import json, os, sys, traceback
+import stn_det.ops
+for line in sys.stdin:
+    job = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        for stream, name in ((1, 'stdout'), (2, 'stderr')):
+            os.dup2(os.open(os.path.join(job['folder'], name), os.O_WRONLY | os.O_CREAT), stream)
+        sys.path.insert(0, job['folder'])
+        code = 0
+        try:
+            exec(job['code'], {'__name__': '__main__'})
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+Run = Callable[[str, Path], subprocess.CompletedProcess[str]]
+
+pytestmark = pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs os.fork')
 
 
-def test_absent_extension_is_replaced_quietly(tmp_path: Path) -> None:
+@pytest.fixture(scope='module')
+def run() -> Iterator[Run]:
+    """Runs code in a fresh process in which ``folder`` is the first place to import from."""
+    server = subprocess.Popen(
+        [sys.executable, '-c', SERVER],
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdin is not None
+    assert server.stdout is not None
+
+    def call(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+        print(json.dumps({'code': code, 'folder': str(folder)}), file=server.stdin, flush=True)
+        returncode = int(server.stdout.readline())
+        output = ((folder / name).read_text() for name in ('stdout', 'stderr'))
+        return subprocess.CompletedProcess([], returncode, *output)
+
+    yield call
+    server.stdin.close()
+    server.wait(timeout=60)
+
+
+def test_absent_extension_is_replaced_quietly(run: Run, tmp_path: Path) -> None:
     make_mmcv(tmp_path, user="from mmcv import _ext\nassert hasattr(_ext, 'any_operator_of_mmcv')\n")
     result = run(
         REPORT
@@ -77,7 +125,7 @@ except MissingOperatorError as error:
     assert 'install an mmcv compiled for torch' in missing
 
 
-def test_working_extension_is_left_alone(tmp_path: Path) -> None:
+def test_working_extension_is_left_alone(run: Run, tmp_path: Path) -> None:
     functions = ''.join(f'def {name}(): pass\n' for name in EXPECTED)
     make_mmcv(tmp_path, _ext=functions)
     code = 'import mmcv._ext as before\n' + REPORT + 'import mmcv._ext as after\nassert after is before\n'
@@ -88,7 +136,7 @@ def test_working_extension_is_left_alone(tmp_path: Path) -> None:
     assert '|0\n' in result.stdout
 
 
-def test_broken_binary_is_taken_over_with_one_warning(tmp_path: Path) -> None:
+def test_broken_binary_is_taken_over_with_one_warning(run: Run, tmp_path: Path) -> None:
     package = make_mmcv(tmp_path)
     binary = package / f'_ext{importlib.machinery.EXTENSION_SUFFIXES[0]}'
     binary.write_bytes(b'\x7fELF\x02\x01\x01' + bytes(57))
@@ -101,7 +149,7 @@ def test_broken_binary_is_taken_over_with_one_warning(tmp_path: Path) -> None:
     assert 'rebuild mmcv for the installed torch' in result.stderr
 
 
-def test_partial_extension_is_taken_over_and_wrappers_follow(tmp_path: Path) -> None:
+def test_partial_extension_is_taken_over_and_wrappers_follow(run: Run, tmp_path: Path) -> None:
     package = make_mmcv(tmp_path, _ext='def nms(): pass\n')
     (package / 'ops').mkdir()
     (package / 'ops' / '__init__.py').write_text('from . import nms\n')
@@ -114,7 +162,7 @@ def test_partial_extension_is_taken_over_and_wrappers_follow(tmp_path: Path) -> 
     assert result.stderr.count('RuntimeWarning') == 1
 
 
-def test_placeholders_of_modules_imported_too_early_are_replaced(tmp_path: Path) -> None:
+def test_placeholders_of_modules_imported_too_early_are_replaced(run: Run, tmp_path: Path) -> None:
     package = make_mmcv(tmp_path)
     (package / 'ops').mkdir()
     (package / 'ops' / '__init__.py').write_text('from mmcv import _ext\nbatched_nms, Layer = len, dict\n')
@@ -151,7 +199,7 @@ def untouched():
     ],
     ids=['no mmcv', 'mmcv lacks a dependency'],
 )
-def test_missing_dependency(tmp_path: Path, text: str | None, message: str) -> None:
+def test_missing_dependency(run: Run, tmp_path: Path, text: str | None, message: str) -> None:
     code = 'import stn_det.mmcv_bridge\n'
     if text is None:
         code = "import sys; sys.modules['mmcv'] = None\n" + code

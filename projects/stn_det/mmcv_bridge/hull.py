@@ -60,7 +60,7 @@ def _clip(polygons: Tensor, start: Tensor, end: Tensor) -> Tensor:
     point = polygons + (depth / difference)[..., None] * (following - polygons)
     vertices = torch.stack((polygons, point), 2).flatten(1, 2)  # (N, 2 * P, 2), in order
     valid = torch.stack((inside, crossing), 2).flatten(1)
-    order = (~valid).to(torch.uint8).argsort(1, stable=True)[:, : polygons.shape[1] + 1]
+    order = (~valid).to(torch.uint8).argsort(dim=1, stable=True)[:, : polygons.shape[1] + 1]
     slot = torch.arange(order.shape[1], device=order.device)
     # Free slots repeat the first vertex; with none valid all slots hold one point and the area is zero.
     order = torch.where(slot < valid.sum(1, keepdim=True), order, order[:, :1])

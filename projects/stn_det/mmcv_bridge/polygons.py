@@ -89,14 +89,14 @@ def diff_iou_rotated_sort_vertices_forward(vertices: Tensor, mask: Tensor, num_v
     """
     angle = torch.atan2(vertices[..., 1], vertices[..., 0])
     angle = torch.where(mask, torch.where(angle < 0, angle + 2 * torch.pi, angle), torch.inf)
-    order = angle.argsort(-1, stable=True)  # valid ones first
+    order = angle.argsort(dim=-1, stable=True)  # valid ones first
     ordered = vertices.gather(2, order[..., None].expand_as(vertices))
     scale = (vertices.abs() * mask[..., None]).amax((2, 3))[..., None]
     step = (ordered - ordered.roll(1, 2)).abs().amax(-1)
     repeated = step <= 1e-6 * scale
     repeated[..., 0] = False
     keep = mask.gather(2, order) & ~repeated
-    order = order.gather(2, (~keep).to(torch.uint8).argsort(-1, stable=True))[..., :9]
+    order = order.gather(2, (~keep).to(torch.uint8).argsort(dim=-1, stable=True))[..., :9]
     count = keep.sum(-1, keepdim=True).clamp(max=8)
     invalid = ~mask[..., 8:]
     padding = invalid.to(torch.uint8).argmax(-1, keepdim=True) + 8
