@@ -52,6 +52,7 @@ LAW: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ),
     ),
     'engine': (('structures', 'errors', 'checks'), ('torch', 'numpy', 'mmengine', 'mmdet.registry', 'tqdm')),
+    '__main__': (('mmcv_bridge', 'registry'), ()),
     'registry': ((), ('mmdet.registry', 'mmengine')),
     'register': (ANY, ()),
     'apis': (ANY, ('torch', 'numpy', 'cv2', 'tqdm', 'mmengine', 'mmdet', 'mmcv')),
