@@ -38,7 +38,7 @@ def _unit_noise(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
 def tone_curve(config: SceneConfig, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, float]]:
     """Draw haze, exposure and colour cast as a (256, 3) uint8 table, and the values that made it."""
     haze = rng.uniform(*config.haze)
-    exposure, contrast = rng.uniform(0.88, 1.10), rng.uniform(0.95, 1.2)
+    exposure, contrast = rng.uniform(0.96, 1.16), rng.uniform(0.98, 1.22)
     dull = rng.random() < config.low_contrast
     if dull:
         contrast *= rng.uniform(0.5, 0.7)

@@ -62,12 +62,22 @@ def mirrored(points: np.ndarray) -> np.ndarray:
 
 def tint(colour: Colour, factor: float) -> Colour:
     """The colour made lighter or darker by a factor."""
-    return tuple(min(255, max(0, round(value * factor))) for value in colour)  # type: ignore[return-value]
+    red, green, blue = colour
+    return (
+        min(255, int(red * factor + 0.5)),
+        min(255, int(green * factor + 0.5)),
+        min(255, int(blue * factor + 0.5)),
+    )
 
 
 def blend(first: Colour, second: Colour, share: float) -> Colour:
     """Mixture of two colours, ``share`` of the second."""
-    return tuple(round(a + (b - a) * share) for a, b in zip(first, second))  # type: ignore[return-value]
+    rest = 1.0 - share
+    return (
+        int(first[0] * rest + second[0] * share + 0.5),
+        int(first[1] * rest + second[1] * share + 0.5),
+        int(first[2] * rest + second[2] * share + 0.5),
+    )
 
 
 @dataclass

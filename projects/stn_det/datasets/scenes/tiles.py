@@ -59,9 +59,10 @@ def _soil(rng: np.random.Generator) -> np.ndarray:
 
 def _water(rng: np.random.Generator) -> np.ndarray:
     mix = fractal_noise(rng, TILE, (2, 4), 5, 0.6)
-    waves = 0.6 * fractal_noise(rng, TILE, (128, 32), 3, 0.75) + 0.7 * fractal_noise(rng, TILE, (64, 32), 3, 0.8)
-    sharp = np.sign(waves) * np.abs(waves) ** 1.25
-    return to_tile(mix, sharp + 0.25 * lattice_noise(rng, TILE, (TILE, TILE)))
+    swell = fractal_noise(rng, TILE, (32, 16), 3, 0.8)
+    waves = 0.75 * fractal_noise(rng, TILE, (256, 64), 3, 0.85) + 0.5 * fractal_noise(rng, TILE, (128, 128), 3, 0.8)
+    crests = np.clip(waves - 1.3, 0.0, None)
+    return to_tile(mix, 0.35 * swell + 0.8 * waves + 0.9 * crests)
 
 
 def _crop(rng: np.random.Generator, period: int, depth: float) -> np.ndarray:
@@ -71,8 +72,8 @@ def _crop(rng: np.random.Generator, period: int, depth: float) -> np.ndarray:
     rows = np.arange(TILE, dtype=np.float32)[:, None] + drift
     furrows = np.sin(rows * (2 * np.pi / period)) * depth
     tramlines = ((np.arange(TILE) % 64 < 2) | ((np.arange(TILE) + 55) % 64 < 2)).astype(np.float32)[:, None]
-    patches = fractal_noise(rng, TILE, (128, 64), 4, 0.8)
-    return to_tile(mix, furrows + 0.7 * patches - 1.5 * tramlines)
+    patches = fractal_noise(rng, TILE, (64, 64), 5, 0.85)
+    return to_tile(mix, furrows * (1.0 + 0.35 * patches) + 0.55 * patches - 1.3 * tramlines)
 
 
 def _mown(rng: np.random.Generator) -> np.ndarray:

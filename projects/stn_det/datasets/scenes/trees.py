@@ -54,21 +54,27 @@ def canopy() -> np.ndarray:
     rng = np.random.default_rng(np.random.SeedSequence([7, 2]))
     height = np.full((TILE, TILE), -0.5, np.float32)
     shade = np.full((TILE, TILE), 0.3, np.float32)
-    for _ in range(2600):
-        radius = rng.uniform(7.0, 21.0)
+    for _ in range(4200):
+        radius = float(np.clip(rng.lognormal(2.35, 0.32), 5.0, 20.0))
         cx, cy = rng.uniform(0, TILE, 2)
-        reach = int(radius) + 1
+        reach = int(radius * 1.25) + 1
         columns = np.arange(int(cx) - reach, int(cx) + reach + 1)
         rows = np.arange(int(cy) - reach, int(cy) + reach + 1)
-        square = 1.0 - ((columns[None, :] - cx) ** 2 + (rows[:, None] - cy) ** 2) / radius**2
-        top = radius * rng.uniform(0.55, 1.0) + rng.uniform(0, 5)
-        dome = np.where(square > 0, top * np.sqrt(np.clip(square, 0, 1)) ** 0.8, -1.0).astype(np.float32)
+        x, y = columns[None, :] - cx, rows[:, None] - cy
+        angles = np.arctan2(y, x)
+        lobes = (
+            1.0
+            + 0.14 * np.cos(angles * rng.integers(3, 7) + rng.uniform(0, 6))
+            + 0.08 * np.cos(angles * 9 + rng.uniform(0, 6))
+        )
+        square = 1.0 - (x**2 + y**2) / (radius * lobes) ** 2
+        top = radius * rng.uniform(0.6, 1.1) + rng.uniform(0, 6)
+        dome = np.where(square > 0, top * np.clip(square, 0, 1) ** 0.55, -1.0).astype(np.float32)
         index = np.ix_(rows % TILE, columns % TILE)
         above = dome > height[index]
         height[index] = np.where(above, dome, height[index])
         shade[index] = np.where(above, rng.uniform(0.0, 1.0), shade[index])
-    lumps = fractal_noise(rng, TILE, (128, 128), 3, 0.8)
-    height += 1.15 * lumps
+    height += 0.9 * fractal_noise(rng, TILE, (128, 128), 2, 0.8) + 0.75 * fractal_noise(rng, TILE, (256, 256), 2, 0.9)
     wrapped = np.pad(height, 8, mode='wrap')
     normals = _normals(cv2.GaussianBlur(wrapped, (0, 0), 0.9))[8:-8, 8:-8]
     local = height - cv2.GaussianBlur(wrapped, (0, 0), 7.0)[8:-8, 8:-8]

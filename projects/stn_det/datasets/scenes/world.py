@@ -14,6 +14,10 @@ from stn_det.datasets.scenes.config import SceneConfig
 from stn_det.datasets.scenes.shapes import Sprite, box, strip
 from stn_det.datasets.scenes.view import View, rotation
 
+# Metres within which a sprite and its shadow certainly stay; drawing is skipped further out.
+_REACH = {'car': 12.0, 'truck': 24.0, 'container': 20.0, 'dumpster': 8.0, 'shed': 12.0, 'pallets': 9.0, 'house': 30.0,
+          'motorboat': 25.0, 'yacht': 50.0}  # fmt: skip
+
 _CELL = 0.5
 """Side of a cell of the occupancy grid in metres."""
 
@@ -164,6 +168,12 @@ class World:
         # Ground outside the grid cannot be seen: treat its nearest cell as standing for it.
         return not self._taken[cells[:, 1].clip(0, rows - 1), cells[:, 0].clip(0, columns - 1)].any()
 
+    def open_ground(self, outline: np.ndarray) -> bool:
+        """Whether next to nothing inside an outline (K, 2) has been claimed."""
+        mask = np.zeros_like(self._taken)
+        cv2.fillPoly(mask, [self._cells(outline)], 1)
+        return int((mask & self._taken).sum()) <= 0.02 * int(mask.sum())
+
     def light(self, heading: float) -> np.ndarray:
         """(3,) direction to the sun in the frame of an object with this heading."""
         sun = self.view.sun
@@ -190,7 +200,7 @@ class World:
         Returns:
             The placed sprite, or None if it is out of sight or there is no room.
         """
-        if not self.near(x, y, 90.0):
+        if not self.near(x, y, _REACH.get(make.__name__, 90.0)):
             return None
         sprite = make(self.rng, self.light(heading), *args)
         if margin is not None and not self.is_free(
@@ -209,7 +219,7 @@ class World:
 
     def tree(self, x: float, y: float, radius: float) -> None:
         """Plant a tree."""
-        if self.near(x, y, radius * 5):
+        if self.near(x, y, radius * 4):
             self.trees.append((x, y, radius))
 
     def chance(self, probability: float) -> bool:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from stn_det.datasets.scenes.layouts.common import Frame, block, grove, repairs, stalls, yard_clutter
+from stn_det.datasets.scenes.layouts.common import Frame, block, fabric, grove, repairs, stalls, yard_clutter
 from stn_det.datasets.scenes.sprites import planes, vehicles
 from stn_det.datasets.scenes.world import World
 
@@ -48,6 +48,7 @@ def airfield(world: World) -> None:
         stalls(world, Frame(*frame.at(x, apron_top - 53), 0.0), 12, 0.65)
     _service(world, frame, apron_top, south)
     yard_clutter(world, Frame(*frame.at(0, apron_top - 8), 0.0), 2 * reach, 16, 10)
+    fabric(world, frame, -reach - 20, reach + 20, -2 * reach, apron_top - 76)
     grove(world, (world.x1, world.x2, frame.y + south + 30, world.y2), 10)
 
 

@@ -67,8 +67,23 @@ def road(
     gap: float = 45.0,
     trucks: float = 0.15,
     kerb: bool = True,
+    crossing: float | None = None,
 ) -> float:
-    """A straight road along the local x axis with markings and traffic; returns half its width in metres."""
+    """A straight road along the local x axis with markings and traffic.
+
+    Args:
+        world: The world to fill.
+        frame: The road's middle and direction.
+        length: Half its length in metres.
+        lanes: Number of lanes.
+        gap: Mean distance between vehicles in metres.
+        trucks: Share of large vehicles.
+        kerb: Lay kerbs and pavements.
+        crossing: Local x of a junction, where the markings stop.
+
+    Returns:
+        Half its width in metres.
+    """
     lane = 3.4
     half = lane * lanes / 2 + 0.8
     side = half + 2.2
@@ -79,20 +94,80 @@ def road(
     world.stain(frame.area(-length, length, lane * 0.3 - 0.3, lane * 0.3 + 0.3), -0.10)
     for y in (-lane * 0.28, -lane * 0.72, lane * 0.28, lane * 0.72):
         world.stain(frame.area(-length, length, y - 0.28, y + 0.28), -0.22)
-    edge = lane * lanes / 2 + 0.25
-    for y in (-edge, edge):
-        world.line(frame.at(-length, y), frame.at(length, y), 0.14)
+    pieces = ((-length, length),) if crossing is None else ((-length, crossing - 6.0), (crossing + 6.0, length))
     middle = 'yellow' if world.chance(0.4) else 'white'
-    if lanes > 2:
-        for y in (-0.14, 0.14):
-            world.line(frame.at(-length, y), frame.at(length, y), 0.13, middle)
-        for y in (-lane, lane):
-            world.dashes(frame.at(-length, y), frame.at(length, y), 3.0, 6.0)
-    else:
-        world.dashes(frame.at(-length, 0), frame.at(length, 0), 3.0, 5.0, 0.14, middle)
+    for start, end in pieces:
+        _road_lines(world, frame, start, end, lane, lanes, middle)
+    if crossing is not None:
+        for at, side in ((crossing - 6.0, 1), (crossing + 6.0, -1)):
+            world.line(frame.at(at, side * 0.3), frame.at(at, side * (half - 0.6)), 0.35)
     centres = tuple(lane * (index + 0.5) for index in range(lanes // 2))
     traffic(world, frame, 2 * length, (*centres, *(-centre for centre in centres)), gap, trucks)
     return half
+
+
+def _road_lines(world: World, frame: Frame, start: float, end: float, lane: float, lanes: int, middle: str) -> None:
+    """Edge, centre and lane lines of one piece of road."""
+    edge = lane * lanes / 2 + 0.25
+    for y in (-edge, edge):
+        world.line(frame.at(start, y), frame.at(end, y), 0.12)
+    if lanes > 2:
+        for y in (-0.14, 0.14):
+            world.line(frame.at(start, y), frame.at(end, y), 0.12, middle)
+        for y in (-lane, lane):
+            world.dashes(frame.at(start, y), frame.at(end, y), 3.0, 6.0, 0.12)
+    elif middle == 'yellow':
+        for y in (-0.12, 0.12):
+            world.line(frame.at(start, y), frame.at(end, y), 0.10, middle)
+    else:
+        world.dashes(frame.at(start, 0), frame.at(end, 0), 3.0, 6.0, 0.12, middle)
+
+
+def fabric(world: World, frame: Frame, x1: float, x2: float, y1: float, y2: float) -> None:
+    """Fill a local rectangle with parcels: buildings with a paved yard, small car parks, gardens and copses."""
+    rng = world.rng
+    y = y1
+    while y < y2 - 12:
+        depth = min(rng.uniform(24, 42), y2 - y)
+        x = x1 - rng.uniform(0, 10)
+        while x < x2:
+            width = rng.uniform(24, 48)
+            centre = frame.at(x + width / 2, y + depth / 2)
+            if world.near(*centre, width) and world.is_free(*centre, width - 3, depth - 3, frame.heading):
+                _parcel(world, Frame(*centre, frame.heading), width - 2.0, depth - 2.0)
+            x += width
+        y += depth
+
+
+def _parcel(world: World, frame: Frame, width: float, depth: float) -> None:
+    """One parcel around the local origin."""
+    rng = world.rng
+    pick = rng.random()
+    x, y = width / 2, depth / 2
+    if pick < 0.5:
+        world.cover(
+            str(rng.choice(['asphalt', 'concrete', 'gravel'], p=[0.6, 0.25, 0.15])), frame.area(-x, x, -y, y), 0.15
+        )
+        repairs(world, frame, width, depth, 5)
+        length, across = width * rng.uniform(0.55, 0.85), max(8.0, depth - rng.uniform(9, 13))
+        block(world, *frame.at(0, -y + across / 2 + 1), frame.heading, length, across)
+        count = int((width - 6) / 2.62)
+        stalls(world, Frame(*frame.at(count * 1.31, y - 0.5), frame.heading + math.pi), count, 0.5)
+        yard_clutter(world, frame, width, depth, 3)
+    elif pick < 0.64:
+        world.cover('asphalt', frame.area(-x, x, -y, y), 0.0)
+        count = int((width - 4) / 2.62)
+        for at in np.arange(-y + 0.5, y - 16, 17.0):
+            stalls(world, Frame(*frame.at(-count * 1.31, at), frame.heading), count, 0.7)
+            stalls(world, Frame(*frame.at(count * 1.31, at + 16.5), frame.heading + math.pi), count, 0.7)
+    elif pick < 0.82:
+        woods(world, blob(rng, frame.x, frame.y, min(x, y) * 0.9, 0.2, 1.2))
+    else:
+        world.cover(
+            'mown' if world.chance(0.5) else 'soil', blob(rng, frame.x, frame.y, min(x, y) * 0.9, 0.2, 1.2), 0.8
+        )
+        grove(world, (frame.x - x, frame.x + x, frame.y - y, frame.y + y), 7)
+    world.claim(frame.area(-x, x, -y, y))
 
 
 def repairs(world: World, frame: Frame, length: float, width: float, count: int) -> None:
@@ -174,12 +249,12 @@ def grove(
 
 
 def hedge(world: World, start: np.ndarray, end: np.ndarray, radius: float = 0.9) -> None:
-    """A row of bushes."""
-    length = float(np.hypot(*(np.asarray(end) - start)))
-    for share in np.linspace(0, 1, max(2, int(length / (radius * 1.3)))):
-        if world.chance(0.9):
-            x, y = start + (np.asarray(end) - start) * share + world.rng.normal(0, 0.15, 2)
-            world.tree(x, y, radius * world.rng.uniform(0.8, 1.25))
+    """A clipped hedge with its shadow."""
+    shade = world.view.shadow * 1.4 * radius
+    outline = strip(start, end, 2 * radius)
+    world.darken(outline + shade, 0.45)
+    world.darken(outline + shade / 2, 0.3)
+    world.cover('forest', outline, 0.15)
 
 
 def tree_row(world: World, start: np.ndarray, end: np.ndarray, spacing: float = 9.0, radius: float = 2.8) -> None:
@@ -192,7 +267,9 @@ def tree_row(world: World, start: np.ndarray, end: np.ndarray, spacing: float = 
 
 
 def woods(world: World, outline: np.ndarray) -> None:
-    """Forest inside an outline, with single trees along its edge that hide the seam and throw its shadow."""
+    """Forest inside an outline if nothing else is there, with single trees along its edge that hide the seam and throw its shadow."""
+    if not world.open_ground(outline):
+        return
     world.cover('forest', outline, 1.6)
     closed = np.concatenate([outline, outline[:1]])
     for start, end in zip(closed[:-1], closed[1:]):

@@ -9,6 +9,7 @@ import numpy as np
 from stn_det.datasets.scenes.layouts.common import (
     Frame,
     blob,
+    fabric,
     block,
     grove,
     repairs,
@@ -89,33 +90,55 @@ def tank_farm(world: World) -> None:
     world.ground(str(rng.choice(['gravel', 'soil', 'concrete', 'grass'], p=[0.35, 0.2, 0.2, 0.25])))
     frame = Frame(rng.uniform(-20, 20), rng.uniform(-20, 20), 0.0)
     repairs(world, frame, 2 * reach, 2 * reach, 20)
-    if world.chance(0.4):
-        woods(world, blob(rng, *frame.at(-reach * 0.9, reach * 0.8), 40, 0.2, 1.4))
     if world.chance(0.3):
         world.cover('water', frame.area(-3 * reach, 3 * reach, -3 * reach, -reach * 0.7), 0.6)
         world.claim(frame.area(-3 * reach, 3 * reach, -3 * reach, -reach * 0.7))
-    road(world, Frame(*frame.at(0, 0), 0.0), reach + 40, 2, 50.0, 0.45, kerb=False)
     side = rng.uniform(-0.6, 0.6) * reach
-    road(world, Frame(*frame.at(side, 0), math.pi / 2), reach + 40, 2, 70.0, 0.4, kerb=False)
-    for sign_y in (-1, 1):
-        x = -reach - 10
-        while x < reach:
-            base = float(rng.choice([4.5, 6.5, 9.0, 13.0, 17.0], p=[0.2, 0.26, 0.26, 0.18, 0.10]))
-            columns = int(rng.integers(2, 4)) if base < 12 else 1 + int(rng.integers(2))
-            rows = max(1, min(3, int(42 / (2.9 * base))))
-            pitch = base * rng.uniform(2.6, 3.1)
-            length, depth = columns * pitch + 2, rows * pitch + 2
-            y = sign_y * (7.5 + depth / 2)
-            if not x - 8 < side < x + length + 8:
-                _bund(world, frame, x, y, columns, rows, pitch, base)
-            elif world.chance(0.5):
-                block(world, *frame.at(x + length / 2 + 9, sign_y * 16), 0.0, rng.uniform(10, 18), 9, 'flat')
-            x += length + rng.uniform(5, 12)
+    road(world, Frame(*frame.at(0, 0), 0.0), reach + 40, 2, 22.0, 0.4, kerb=False, crossing=side)
+    road(world, Frame(*frame.at(side, 0), math.pi / 2), reach + 40, 2, 25.0, 0.4, kerb=False, crossing=0.0)
+    for sign_x in (-1, 1):
+        for sign_y in (-1, 1):
+            _quarter(world, frame, side, sign_x, sign_y)
     yard_clutter(world, frame, 2 * reach, 2 * reach, 18)
+    for sign in (-1, 1):
+        low, high = sorted((sign * 76.0, sign * (reach + 80)))
+        fabric(world, frame, -reach - 20, reach + 20, low, high)
     grove(world, (world.x1, world.x2, world.y1, world.y2), 18, 1.4, 3.2)
     if world.chance(0.5):
         world.put(clutter.pond, *frame.at(rng.uniform(-1, 1) * reach, rng.choice([-1, 1]) * reach * 0.8), 0.0,
                   rng.uniform(5, 10), margin=2.0)  # fmt: skip
+
+
+def _quarter(world: World, frame: Frame, side: float, sign_x: int, sign_y: int) -> None:
+    """Bunds from the crossing outwards in one quarter, with a pipe rack along the road."""
+    rng, reach = world.rng, world.reach
+    rack = sign_y * 7.2
+    for offset in (0.0, 0.55, 1.1, 1.65):
+        y = rack + sign_y * offset
+        far = side + sign_x * 2 * reach
+        world.stain(
+            strip(frame.at(side + sign_x * 8, y) + world.view.shadow, frame.at(far, y) + world.view.shadow, 0.35), -0.5
+        )
+        world.line(frame.at(side + sign_x * 8, y), frame.at(far, y), 0.26)
+    at = 8.0
+    while at < 1.6 * reach:
+        base = float(rng.choice([3.2, 4.5, 6.5, 9.0, 13.0], p=[0.2, 0.27, 0.27, 0.17, 0.09]))
+        columns = int(rng.integers(2, 5)) if base < 8 else 1 + int(rng.integers(2))
+        rows = max(1, int(rng.uniform(40, 56) / (2.7 * base)))
+        pitch = base * rng.uniform(2.4, 2.75)
+        length, depth = columns * pitch + 2, rows * pitch + 2
+        left = side + at if sign_x > 0 else side - at - length
+        _bund(world, frame, left, sign_y * (10.5 + depth / 2), columns, rows, pitch, base)
+        for _ in range(2):
+            point = frame.at(left + rng.uniform(0, length), sign_y * (14.5 + depth + rng.uniform(0, 6)))
+            world.put(
+                vehicles.truck if rng.random() < 0.5 else vehicles.car,
+                *point,
+                rng.normal(0, 0.03),
+                world.scale,
+                margin=0.5,
+            )
+        at += length + rng.uniform(3.0, 6.5)
 
 
 def _bund(world: World, frame: Frame, x: float, y: float, columns: int, rows: int, pitch: float, base: float) -> None:

@@ -9,6 +9,7 @@ from stn_det.datasets.scenes.layouts.common import (
     blob,
     block,
     grove,
+    fabric,
     hedge,
     repairs,
     road,
@@ -34,6 +35,7 @@ def parking(world: World) -> None:
     road_at = grass_y + 12
     half = road(world, Frame(*frame.at(0, road_at), 0.0), reach + 40, int(rng.choice([2, 4])), 40.0)
     world.cover('asphalt', frame.area(-grass_x, grass_x, -grass_y, grass_y))
+    lot = frame.area(-grass_x, grass_x, -grass_y, grass_y)
     for y in (-grass_y, grass_y):
         world.line(frame.at(-grass_x, y), frame.at(grass_x, y), 0.28)
     entry = rng.uniform(-0.6, 0.6) * grass_x
@@ -50,6 +52,11 @@ def parking(world: World) -> None:
             x += length + rng.uniform(1.2, 6)
     _rows(world, frame, grass_x, top, grass_y, filled)
     yard_clutter(world, frame, 2 * grass_x, 2 * grass_y, 10)
+    world.claim(lot)
+    fabric(world, frame, -reach, reach, road_at + half + 4, reach + 20)
+    fabric(world, frame, -reach - 20, -grass_x - 4, -reach, road_at - half - 4)
+    fabric(world, frame, grass_x + 4, reach + 20, -reach, road_at - half - 4)
+    fabric(world, frame, -reach, reach, -reach - 20, -grass_y - 3)
     grove(world, (world.x1, world.x2, world.y1, world.y2), 45)
     if world.chance(0.7):
         hedge(world, frame.at(-grass_x, grass_y + 2.2), frame.at(entry - 7, grass_y + 2.2))

@@ -6,7 +6,19 @@ import math
 
 import numpy as np
 
-from stn_det.datasets.scenes.layouts.common import Frame, blob, block, grove, hedge, path, road, stalls, tree_row, woods
+from stn_det.datasets.scenes.layouts.common import (
+    Frame,
+    blob,
+    block,
+    fabric,
+    grove,
+    hedge,
+    path,
+    road,
+    stalls,
+    tree_row,
+    woods,
+)
 from stn_det.datasets.scenes.shapes import strip
 from stn_det.datasets.scenes.sprites import clutter, courts
 from stn_det.datasets.scenes.world import World
@@ -23,10 +35,11 @@ def sports(world: World) -> None:
     road(world, Frame(*frame.at(0, road_y), 0.0), reach + 40, 2, 35.0)
     tree_row(world, frame.at(-reach, road_y - 8), frame.at(reach, road_y - 8))
     upright = world.chance(0.5)
-    for bank in range(int(rng.integers(1, 4))):
-        centre = frame.at(rng.uniform(-0.55, 0.55) * reach, (-0.55 + 0.5 * bank) * reach + rng.uniform(-6, 6))
+    for _ in range(int(rng.integers(6, 14))):
+        centre = frame.at(rng.uniform(-0.6, 0.6) * reach, rng.uniform(-0.75, 0.55) * reach)
         _bank(world, *centre, math.pi / 2 if upright else 0.0, int(rng.integers(1, 5)))
     _surroundings(world, frame, road_y)
+    fabric(world, frame, -reach - 20, reach + 20, road_y + 10, road_y + 60)
     grove(world, (world.x1, world.x2, world.y1, world.y2), 70)
 
 
@@ -47,7 +60,7 @@ def _bank(world: World, x: float, y: float, heading: float, count: int) -> None:
         world.stain(strip(start + world.view.shadow * 1.6, end + world.view.shadow * 1.6, 2.0), -0.22)
         world.stain(strip(start, end, 0.25), -0.8)
     for index in range(count):
-        if world.fills(0.95):
+        if world.fills(1.2):
             point = frame.at(0.0, (index - (count - 1) / 2) * pitch)
             world.put(courts.court, *point, heading + (math.pi if rng.random() < 0.5 else 0), world.scale, surface)
     world.claim(area)
@@ -81,7 +94,7 @@ def _surroundings(world: World, frame: Frame, road_y: float) -> None:
     for run in runs:
         if keep[run[0]] and len(run) > 4:
             path(world, points[run], 2.2)
-    hedge(world, frame.at(-reach, road_y - 12), frame.at(-0.5 * reach, road_y - 12))
+    hedge(world, frame.at(-reach, road_y - 11), frame.at(-0.4 * reach, road_y - 11))
 
 
 def _pitch(world: World, x: float, y: float) -> None:

@@ -8,13 +8,12 @@ import numpy as np
 
 from stn_det.datasets.scenes.layouts.common import (
     Frame,
-    blob,
     block,
+    fabric,
     grove,
     repairs,
     road,
     stalls,
-    woods,
     yard_clutter,
 )  # fmt: skip
 from stn_det.datasets.scenes.shapes import strip
@@ -54,9 +53,9 @@ def sea(world: World) -> None:
     rng, reach = world.rng, world.reach
     world.ground('water', heading=rng.uniform(-math.pi, math.pi))
     if world.chance(0.45):
-        shore = frame_y = rng.uniform(0.35, 0.8) * reach
+        shore = rng.uniform(0.35, 0.8) * reach
         wavy = np.linspace(-3 * reach, 3 * reach, 60)
-        edge = frame_y + 6 * np.sin(wavy / 23 + rng.uniform(0, 6)) + 3 * np.sin(wavy / 9 + rng.uniform(0, 6))
+        edge = shore + 6 * np.sin(wavy / 23 + rng.uniform(0, 6)) + 3 * np.sin(wavy / 9 + rng.uniform(0, 6))
         line = np.stack([wavy, edge], axis=1)
         far = np.array([[3 * reach, 4 * reach], [-3 * reach, 4 * reach]])
         world.wakes.append((np.concatenate([line - (0, 2.0), (line + (0, 1.0))[::-1]]), 0.55))
@@ -82,12 +81,11 @@ def harbour(world: World) -> None:
     quay = -rng.uniform(0.30, 0.62) * reach if marina else -rng.uniform(0.10, 0.40) * reach
     long = 3 * reach
     paving = 'concrete' if world.chance(0.6) else 'asphalt'
-    world.cover(paving, frame.area(-long, long, -long, quay), 0.0, 0.0)
+    land = frame.area(-long, long, -long, quay)
+    world.darken(land + world.view.shadow * 2.2, 0.5)
+    world.darken(frame.area(-long, long, quay, quay + 0.7), 0.45)
+    world.cover(paving, land, 0.0, 0.0)
     world.cover('concrete', frame.area(-long, long, quay - 1.6, quay), 0.0, 0.0, 1.08)
-    shade = world.view.shadow * 2.5
-    edge = frame.area(-long, long, quay - 0.2, quay)
-    world.stain(np.concatenate([edge[[0, 3]] + shade, edge[[3, 0]]]) + (0, 0.2), -0.9)
-    world.stain(frame.area(-long, long, quay + 0.1, quay + 1.3), -0.8)
     repairs(world, Frame(*frame.at(0, quay - 20), 0.0), 2 * reach, 40, 24)
     if marina:
         _pontoons(world, frame, quay)
@@ -144,7 +142,7 @@ def _moor(world: World, frame: Frame, x: float, y: float, side: int, size: float
 def _plank(world: World, frame: Frame, x1: float, x2: float, y1: float, y2: float) -> None:
     """A pontoon with its shadow on the water."""
     area = frame.area(x1, x2, y1, y2)
-    world.stain(area + world.view.shadow * 0.9, -0.9)
+    world.darken(area + world.view.shadow * 0.9, 0.55)
     world.cover('concrete', area, 0.0, 0.0, 0.93)
     world.claim(area)
 
@@ -210,6 +208,5 @@ def _waterfront(world: World, frame: Frame, quay: float, marina: bool) -> None:
         world.put(make, *point, math.pi * rng.integers(2) + rng.normal(0, 0.05), world.scale, margin=0.5)
     yard_clutter(world, Frame(*frame.at(0, quay - 10), 0.0), 2 * reach, 18, 16)
     world.cover('grass', frame.area(-3 * reach, 3 * reach, -3 * reach, quay - 41), 0.8)
+    fabric(world, frame, -reach - 20, reach + 20, -2 * reach, quay - 41)
     grove(world, (world.x1, world.x2, world.y1, frame.y + quay - 42), 40)
-    if world.chance(0.4):
-        woods(world, blob(rng, *frame.at(rng.uniform(-1, 1) * reach, quay - 75), 34, 0.2, 1.8))

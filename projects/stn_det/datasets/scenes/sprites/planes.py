@@ -6,7 +6,7 @@ import numpy as np
 
 from stn_det.datasets.scenes.shapes import Colour, Sprite, ellipse, mirrored, rectangle, strip, tint
 
-_SKINS: tuple[Colour, ...] = ((232, 233, 233), (222, 224, 226), (198, 202, 206), (176, 181, 186), (226, 221, 210))
+_SKINS: tuple[Colour, ...] = ((214, 216, 217), (204, 207, 210), (184, 189, 194), (160, 166, 172), (208, 204, 194))
 _STRIPES: tuple[Colour, ...] = (
     (38, 60, 112),
     (140, 36, 40),

@@ -9,7 +9,7 @@ import numpy as np
 from stn_det.datasets.scenes.shapes import Colour, Sprite, blend, ellipse, strip, tint
 
 _COLOURS: tuple[Colour, ...] = (
-    (226, 227, 224), (216, 217, 213), (200, 202, 200), (178, 180, 178), (206, 198, 180), (148, 132, 116), (120, 140, 132),
+    (212, 213, 210), (204, 205, 201), (190, 192, 190), (178, 180, 178), (206, 198, 180), (148, 132, 116), (120, 140, 132),
 )  # fmt: skip
 
 
