@@ -13,7 +13,9 @@ TEXT = PAGE.read_text(encoding='utf-8')
 def _snippets() -> list:
     """Python blocks of the page, named by their heading and their number below it."""
     cases, heading, count = [], '', 0
-    for match in re.finditer(r'^## (?P<heading>[^\n]+)$|^```python\n(?P<code>.*?)^```$', TEXT, re.MULTILINE | re.DOTALL):
+    for match in re.finditer(
+        r'^## (?P<heading>[^\n]+)$|^```python\n(?P<code>.*?)^```$', TEXT, re.MULTILINE | re.DOTALL
+    ):
         if match['heading']:
             heading, count = match['heading'], 0
             continue

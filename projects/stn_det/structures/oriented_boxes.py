@@ -59,7 +59,7 @@ class OrientedBoxes(BaseBoxes):
         Args:
             distances: Pixels to the right and pixels down.
         """
-        self._transform(translation(*_pair('distances', distances)))
+        self._transform(translation(*pair('distances', distances)))
 
     def clip_(self, img_shape: tuple[int, int]) -> None:
         """Do nothing: a rotated box cut at the border of an image is no rotated box.
@@ -75,7 +75,7 @@ class OrientedBoxes(BaseBoxes):
             center: Fixed point (x, y), continuous pixels.
             angle: Degrees, positive clockwise on screen, as mmdet and mmcv count.
         """
-        self._transform(rotation_matrix(math.radians(angle), center=_pair('center', center)))
+        self._transform(rotation_matrix(math.radians(angle), center=pair('center', center)))
 
     def project_(self, homography_matrix: Tensor | np.ndarray) -> None:
         """Map the boxes by a homography, in place.
@@ -91,7 +91,7 @@ class OrientedBoxes(BaseBoxes):
         Args:
             scale_factor: Factors along x and y.
         """
-        self._transform(scaling(*_pair('scale_factor', scale_factor)))
+        self._transform(scaling(*pair('scale_factor', scale_factor)))
 
     def is_inside(self, img_shape: tuple[int, int], all_inside: bool = False, allowed_border: int = 0) -> Tensor:
         """Which boxes belong to the image.
@@ -148,7 +148,12 @@ class OrientedBoxes(BaseBoxes):
         return masks_of_boxes(self, img_shape)
 
 
-def _pair(name: str, values: Sequence[float]) -> tuple[float, float]:
+def pair(name: str, values: Sequence[float]) -> tuple[float, float]:
+    """Two numbers (x, y) as floats.
+
+    Raises:
+        InputError: If there are not two.
+    """
     if len(values) != 2:
         raise InputError(f'{name} must be two numbers (x, y), got {len(values)}: {values!r}')
     return float(values[0]), float(values[1])

@@ -14,7 +14,7 @@ from stn_det.geometry import (
 )
 
 from .masks import quads_of_masks
-from .oriented_boxes import OrientedBoxes
+from .oriented_boxes import OrientedBoxes, pair
 from .registration import register_own_box
 
 
@@ -69,7 +69,7 @@ class QuadriBoxes(OrientedBoxes):
         to_frame, from_frame = rotation_matrix(-theta)[..., None, :, :], rotation_matrix(theta)[..., None, :, :]
         centre = self.centers[..., None, :]
         local = transform_points(self.corners - centre, to_frame)
-        resized = transform_points(local * local.new_tensor(scale_factor), from_frame) + centre
+        resized = transform_points(local * local.new_tensor(pair('scale_factor', scale_factor)), from_frame) + centre
         self.tensor = resized.flatten(-2)
 
     @staticmethod

@@ -15,7 +15,7 @@ from stn_det.geometry import (
 )
 
 from .masks import quads_of_masks
-from .oriented_boxes import OrientedBoxes
+from .oriented_boxes import OrientedBoxes, pair
 from .registration import register_own_box
 
 
@@ -89,7 +89,7 @@ class RotatedBoxes(OrientedBoxes):
             scale_factor: Factors for w and for h.
         """
         centre, sizes, theta = self.tensor.split((2, 2, 1), dim=-1)
-        resized = torch.cat([centre, sizes * sizes.new_tensor(scale_factor), theta], dim=-1)
+        resized = torch.cat([centre, sizes * sizes.new_tensor(pair('scale_factor', scale_factor)), theta], dim=-1)
         self.tensor = canonicalize_rboxes(resized, self.form)
 
     @staticmethod
