@@ -53,7 +53,7 @@ class Appearance:
         self._palette = {name: int(rng.integers(len(entry[1]))) for name, entry in sorted(_COVERS.items())}
         self.season = float(rng.uniform(0.0, 1.0))
         thermal = sensor == 'infrared'
-        self.shadow = {'colour': (0.62, 0.58, 0.50), 'infrared': (0.16,) * 3, 'sar': (0.5,) * 3}[sensor]
+        self.shadow = {'colour': (0.67, 0.63, 0.56), 'infrared': (0.16,) * 3, 'sar': (0.5,) * 3}[sensor]
         self.paint: dict[str, Colour] = (
             {'white': (212, 212, 206), 'yellow': (192, 158, 70)}
             if sensor == 'colour'

@@ -63,7 +63,7 @@ def develop(image: np.ndarray, config: SceneConfig, rng: np.random.Generator) ->
         (H, W, 3) uint8 and the drawn values, for the meta file.
     """
     table, facts = tone_curve(config, rng)
-    blur, noise, sharpen = rng.uniform(*config.blur), rng.uniform(*config.noise), rng.uniform(0.15, 0.6)
+    blur, noise, sharpen = rng.uniform(*config.blur), rng.uniform(*config.noise), rng.uniform(0.25, 0.8)
     toned = cv2.LUT(image, np.ascontiguousarray(table[None]))
     if blur > 0:
         toned = cv2.GaussianBlur(toned, (0, 0), blur)

@@ -31,7 +31,7 @@ def _crowns() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     y, x = np.mgrid[0:_SIDE, 0:_SIDE].astype(np.float32) / (_SIDE / 2) - 1.0 + 1.0 / _SIDE
     normals, depths, covers = [], [], []
     for _ in range(_COUNT):
-        rough = fractal_noise(rng, _SIDE, (7, 7), 4, 0.75)
+        rough = fractal_noise(rng, _SIDE, (14, 14), 3, 0.95)
         clumps = np.zeros((_SIDE, _SIDE), np.float32)
         for _ in range(int(rng.integers(14, 26))):
             angle, distance = rng.uniform(0, 2 * np.pi), 0.72 * np.sqrt(rng.random())
@@ -39,11 +39,11 @@ def _crowns() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             cx, cy = distance * np.cos(angle), distance * np.sin(angle)
             top = 0.9 * (1.0 - 0.75 * distance**2)
             square = 1.0 - ((x - cx) ** 2 + (y - cy) ** 2) / radius**2
-            clumps = np.maximum(clumps, np.where(square > 0, top + 0.32 * np.sqrt(np.clip(square, 0, 1)) - 0.3, 0.0))
-        height = clumps + 0.035 * rough * (clumps > 0.02)
-        cover = np.clip((clumps + 0.03 * rough - 0.04) * 14.0, 0.0, 1.0)
-        normals.append(_normals(cv2.GaussianBlur(height, (0, 0), 0.8) * _SIDE * 0.42))
-        depths.append(np.clip(0.30 + 0.85 * height, 0.0, 1.2) * (1.0 + 0.10 * rough))
+            clumps = np.maximum(clumps, np.where(square > 0, top + 0.26 * np.clip(square, 0, 1) - 0.24, 0.0))
+        height = clumps + 0.05 * rough * (clumps > 0.02)
+        cover = np.clip((clumps + 0.06 * rough - 0.05) * 9.0, 0.0, 1.0)
+        normals.append(_normals(cv2.GaussianBlur(height, (0, 0), 0.6) * _SIDE * 0.34))
+        depths.append(np.clip(0.40 + 0.72 * height, 0.0, 1.2) * (1.0 + 0.15 * rough))
         covers.append(cv2.GaussianBlur(cover.astype(np.float32), (0, 0), 0.7))
     return np.stack(normals), np.stack(depths).astype(np.float32), np.stack(covers)
 
@@ -64,8 +64,8 @@ def canopy() -> np.ndarray:
         angles = np.arctan2(y, x)
         lobes = (
             1.0
-            + 0.14 * np.cos(angles * rng.integers(3, 7) + rng.uniform(0, 6))
-            + 0.08 * np.cos(angles * 9 + rng.uniform(0, 6))
+            + 0.07 * np.cos(angles * rng.integers(3, 6) + rng.uniform(0, 6))
+            + 0.03 * np.cos(angles * 9 + rng.uniform(0, 6))
         )
         square = 1.0 - (x**2 + y**2) / (radius * lobes) ** 2
         top = radius * rng.uniform(0.6, 1.1) + rng.uniform(0, 6)
@@ -74,11 +74,12 @@ def canopy() -> np.ndarray:
         above = dome > height[index]
         height[index] = np.where(above, dome, height[index])
         shade[index] = np.where(above, rng.uniform(0.0, 1.0), shade[index])
-    height += 0.9 * fractal_noise(rng, TILE, (128, 128), 2, 0.8) + 0.75 * fractal_noise(rng, TILE, (256, 256), 2, 0.9)
+    leaves = fractal_noise(rng, TILE, (256, 256), 3, 0.9)
+    height += 0.8 * fractal_noise(rng, TILE, (128, 128), 2, 0.8) + 1.05 * leaves
     wrapped = np.pad(height, 8, mode='wrap')
-    normals = _normals(cv2.GaussianBlur(wrapped, (0, 0), 0.9))[8:-8, 8:-8]
+    normals = _normals(cv2.GaussianBlur(wrapped, (0, 0), 0.7))[8:-8, 8:-8]
     local = height - cv2.GaussianBlur(wrapped, (0, 0), 7.0)[8:-8, 8:-8]
-    depth = np.clip(0.62 + 0.055 * local, 0.12, 1.0)
+    depth = np.clip(0.58 + 0.05 * local + 0.07 * leaves, 0.10, 1.0)
     packed = np.dstack([normals[..., 0] * 120 + 128, normals[..., 1] * 120 + 128, depth * 255, shade * 255])
     return np.clip(packed, 0, 255).astype(np.uint8)
 
