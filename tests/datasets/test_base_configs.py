@@ -38,7 +38,7 @@ def test_dota_configs_build(repository, tmp_path, name, num_classes):
         (tmp_path / split / 'labelTxt' / 'a.txt').write_text('20 20 60 20 60 40 20 40 ship 0\n')
     for loader, shape in ((config.train_dataloader, None), (config.val_dataloader, (256, 512))):
         options = loader.dataset.copy()
-        options.data_root = str(tmp_path)
+        options.update(data_root=str(tmp_path), serialize_data=False)
         with DefaultScope.overwrite_default_scope('mmdet'):
             dataset = DATASETS.build(options)
         assert len(dataset.metainfo['classes']) == num_classes

@@ -13,7 +13,9 @@ def box(width=20, height=10, name='plane', flag=0, x1=10):
 
 
 def build(root, **kwargs):
-    return DOTADataset(data_root=str(root), ann_file='labelTxt', data_prefix=dict(img_path='images'), **kwargs)
+    return DOTADataset(
+        data_root=str(root), ann_file='labelTxt', data_prefix=dict(img_path='images'), serialize_data=False, **kwargs
+    )
 
 
 def test_counts_and_percentiles(make_dota):

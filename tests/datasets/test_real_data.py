@@ -5,6 +5,8 @@ from collections import Counter
 import pytest
 
 from stn_det.datasets import DOTADataset, RotatedCocoDataset, check_dataset
+from stn_det.datasets.transforms import LoadCheckedImage
+from stn_det.errors import ImageError
 
 pytestmark = pytest.mark.real_data
 HIT_UAV_CLASSES = ('Person', 'Car', 'Bicycle', 'OtherVehicle')
@@ -99,3 +101,12 @@ def test_one_image_of_each_through_the_pipeline(real_data):
         assert len(truth) > 0
         assert truth.bboxes.tensor.shape == (len(truth), 5)
         assert truth.bboxes.tensor.isfinite().all()
+
+
+def test_rasters_that_are_no_ordinary_images_are_refused(real_data):
+    load = LoadCheckedImage()
+    with pytest.raises(ImageError, match=r'sample_geotiff.tif holds uint16 values from \d+ to \d+, expected 8 bits'):
+        load(dict(img_path=str(real_data / 'geo' / 'sample_geotiff.tif')))
+    with pytest.raises(ImageError, match=r'rgbn.tif has 4 bands, expected 1 or 3'):
+        load(dict(img_path=str(real_data / 'geo' / 'rgbn.tif')))
+    assert load(dict(img_path=str(real_data / 'geo' / 'OSBS_029.tif')))['img_shape'] == (400, 400)

@@ -14,7 +14,11 @@ CLASSES = ('car', 'boat')
 
 def build(root, **kwargs):
     options = dict(
-        data_root=str(root), ann_file='ann.json', data_prefix=dict(img_path='images'), metainfo=dict(classes=CLASSES)
+        data_root=str(root),
+        ann_file='ann.json',
+        data_prefix=dict(img_path='images'),
+        metainfo=dict(classes=CLASSES),
+        serialize_data=False,
     )
     return RotatedCocoDataset(**{**options, **kwargs})
 

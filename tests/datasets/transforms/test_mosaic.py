@@ -103,7 +103,11 @@ def test_in_a_mix_dataset(make_dota):
         dict(type='ConvertBoxType', box_type_mapping=dict(gt_bboxes='rbox')),
     ]
     dataset = DOTADataset(
-        data_root=str(root), ann_file='labelTxt', data_prefix=dict(img_path='images'), pipeline=loading
+        data_root=str(root),
+        ann_file='labelTxt',
+        data_prefix=dict(img_path='images'),
+        pipeline=loading,
+        serialize_data=False,
     )
     mixed = MultiImageMixDataset(
         dataset,

@@ -1,6 +1,7 @@
 """Random crop that judges a box by the visible part of its area."""
 
 import random
+from collections.abc import Sequence
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -104,17 +105,26 @@ class OrientedRandomCrop(BaseTransform):
             return None
         candidates = [self._free_offset(position, margins) for position in positions[:-1]]
         chosen = positives.centers[int(positions[-1][2] * len(positives))].tolist()
-        candidates.append(
-            tuple(
-                int(min(max(centre - (0.25 + 0.5 * u) * side, 0), margin))
-                for centre, u, side, margin in zip(chosen, positions[-1], window_size, margins)
-            )
-        )
+        candidates.append(self._offset_around(chosen, positions[-1], margins, window_size))
         for x, y in candidates:
             visible = visible_fraction(positives, (x, y, x + window_size[0], y + window_size[1])).nan_to_num(0.0)
             if ((visible >= self.min_visibility) & (visible > 0)).any():
                 return x, y
         return None
+
+    @staticmethod
+    def _offset_around(
+        centre: Sequence[float],
+        position: tuple[float, float, float],
+        margins: tuple[int, int],
+        window_size: tuple[int, int],
+    ) -> tuple[int, int]:
+        """A window that has the point in its middle half, where the image allows it."""
+        x, y = (
+            int(min(max(c - (0.25 + 0.5 * u) * side, 0), margin))
+            for c, u, side, margin in zip(centre, position, window_size, margins)
+        )
+        return x, y
 
     def _cut(self, results: dict, offset: tuple[int, int], window_size: tuple[int, int]) -> dict:
         (x, y), (width, height) = offset, window_size

@@ -87,8 +87,8 @@ class OrientedMosaic(BaseTransform):
         """Return the common corner in pixels of the canvas and the turns of each quadrant, or None for no mosaic."""
         if random.random() >= self.prob:
             return None
-        corner = tuple(round(random.uniform(*self.center_ratio_range) * side) for side in self.img_scale)
-        return corner, [random.randrange(4) if self.quarter_turns else 0 for _ in range(NUM_QUADRANTS)]
+        x, y = (round(random.uniform(*self.center_ratio_range) * side) for side in self.img_scale)
+        return (x, y), [random.randrange(4) if self.quarter_turns else 0 for _ in range(NUM_QUADRANTS)]
 
     @autocast_box_type()
     def transform(self, results: dict) -> dict:

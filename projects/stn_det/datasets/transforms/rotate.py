@@ -62,8 +62,9 @@ class OrientedRandomRotate(BaseTransform):
         angle_range: Smallest and largest angle in degrees, positive clockwise on screen; a single number a means
             (-a, a).
         canvas: 'keep' keeps the size of the image and cuts its corners; 'grow' enlarges it so that nothing is lost.
-        rect_obj_labels: Labels of objects that are drawn upright in their own frame only up to quarter turns (round
-            or square ones). A sample holding one of them is turned by a random multiple of 90 degrees instead.
+        rect_obj_labels: Labels of round or square objects whose boxes are annotated upright, so that a free rotation
+            would give them an angle that no annotator would. A sample holding one of them is turned by a random
+            multiple of 90 degrees instead.
         border_value: Value for what was outside, one number or one for each channel.
         interpolation: 'nearest', 'bilinear' or 'bicubic'.
 
