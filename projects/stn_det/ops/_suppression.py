@@ -1,7 +1,8 @@
-"""Greedy suppression shared by the NMS operators: find the pairs that overlap too much, then walk them by score.
+"""Greedy suppression shared by the NMS operators.
 
 Boxes are visited by falling score (ties by index). A box is dropped when a kept box of the same label overlaps it by
-more than the threshold; equality keeps it.
+more than the threshold; equality keeps it. The walk takes a block of boxes at a time and looks only for their overlaps
+with boxes that are still in play, so memory is bounded and dropped boxes cost nothing further.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,9 @@ from stn_det.checks import check_float_shape, check_fraction, check_length, chec
 from stn_det.errors import InputError
 from stn_det.ops._pairs import PAIRS_PER_CLIP, PAIRS_PER_TEST, PairOverlap, bounds_meet
 
-Suppressed = tuple[np.ndarray, np.ndarray]
+ROWS_AT_ONCE = 128  # few enough that boxes dropped by one block save work in the next
+
+PairTest = Callable[[Tensor, Tensor], Tensor]
 
 
 def check_nms_arguments(
@@ -40,7 +43,7 @@ def suppress(
     proper: Tensor,
     overlap: PairOverlap,
     iou_threshold: float,
-    may_exceed: Callable[[Tensor, Tensor], Tensor] | None = None,
+    may_exceed: PairTest | None = None,
 ) -> Tensor:
     """Indices (K,) int64 of the kept boxes by falling score.
 
@@ -54,13 +57,11 @@ def suppress(
         may_exceed: optional cheap test (P,) bool, False only where the IoU surely does not exceed the threshold.
     """
     order = rank(scores, proper)
-    grouped = order
-    if labels is not None:
-        grouped = order[labels[order].argsort(stable=True)]
-    first, second = overlapping_pairs(bounds, labels, grouped, overlap, iou_threshold, may_exceed)
-    kept = greedy_walk(grouped.numel(), first, second)[0]
+    grouped = order if labels is None else order[labels[order].argsort(stable=True)]
+    owner = greedy_walk(bounds, labels, grouped, overlap, iou_threshold, may_exceed)
+    kept = torch.from_numpy(np.flatnonzero(owner == np.arange(owner.size))).to(order.device)
     keep = torch.zeros(scores.shape[0], dtype=torch.bool, device=scores.device)
-    keep[grouped[torch.from_numpy(kept).to(order.device)]] = True
+    keep[grouped[kept]] = True
     return order[keep[order]]
 
 
@@ -70,74 +71,63 @@ def rank(scores: Tensor, proper: Tensor) -> Tensor:
     return order[(proper & ~scores.isnan())[order]]
 
 
-def overlapping_pairs(
+def greedy_walk(
     bounds: Tensor,
     labels: Tensor | None,
     grouped: Tensor,
     overlap: PairOverlap,
     iou_threshold: float,
-    may_exceed: Callable[[Tensor, Tensor], Tensor] | None,
-) -> Suppressed:
-    """Positions (first < second) within ``grouped`` whose boxes share a label and overlap by more than the threshold.
+    may_exceed: PairTest | None = None,
+) -> np.ndarray:
+    """For each position in ``grouped`` (M,) the position of the box that keeps it (itself) or drops it: (M,) int64.
 
-    ``grouped`` lists boxes by label, within a label by falling score, so that a row only meets columns after it and up
+    ``grouped`` lists boxes by label and within a label by falling score, so that a box only meets boxes after it and up
     to the end of its label.
     """
-    count = grouped.numel()
-    bounds = bounds[grouped]
-    ends = torch.full((count,), count, device=grouped.device)
+    count, device = grouped.numel(), grouped.device
+    ends: np.ndarray = np.full(count, count)
     if labels is not None:
-        ends = torch.searchsorted(labels[grouped].contiguous(), labels[grouped].contiguous(), right=True)
-    ends_on_host = ends.cpu().numpy()
-    columns = torch.arange(count, device=grouped.device)
-    found: list[tuple[Tensor, Tensor]] = []
-    start = 0
-    while start < count:
-        stop = min(count, start + max(1, min(512, PAIRS_PER_TEST // (count - start))))
-        last = int(ends_on_host[stop - 1])
-        meet = bounds_meet(bounds[start:stop], bounds[start:last])
-        meet &= columns[None, start:last] > columns[start:stop, None]
-        meet &= columns[None, start:last] < ends[start:stop, None]
+        ordered = labels[grouped].cpu().numpy()
+        ends = np.searchsorted(ordered, ordered, side='right')
+    bounds = bounds[grouped]
+    owner = np.full(count, -1, np.int64)
+    waiting = np.arange(count)
+    while waiting.size:
+        rows = waiting[: max(1, min(ROWS_AT_ONCE, PAIRS_PER_TEST // waiting.size))]
+        columns = waiting[: np.searchsorted(waiting, ends[rows[-1]])]
+        row_index, column_index = (torch.from_numpy(part).to(device) for part in (rows, columns))
+        meet = bounds_meet(bounds[row_index], bounds[column_index])
+        meet &= column_index > row_index[:, None]
+        if labels is not None:
+            meet &= column_index < torch.from_numpy(ends[rows]).to(device)[:, None]
         i, j = meet.nonzero(as_tuple=True)
-        for part_i, part_j in zip((i + start).split(PAIRS_PER_CLIP), (j + start).split(PAIRS_PER_CLIP)):
-            found.append(_exceeding(part_i, part_j, grouped, overlap, iou_threshold, may_exceed))
-        start = stop
-    if not found:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    first, second = (torch.cat(parts).cpu().numpy() for parts in zip(*found))
-    return first, second
+        first, second = _exceeding(row_index[i], column_index[j], grouped, overlap, iou_threshold, may_exceed)
+        _claim(owner, rows, first, second)
+        waiting = waiting[owner[waiting] < 0]
+    return owner
 
 
 def _exceeding(
-    i: Tensor,
-    j: Tensor,
-    grouped: Tensor,
-    overlap: PairOverlap,
-    iou_threshold: float,
-    may_exceed: Callable[[Tensor, Tensor], Tensor] | None,
-) -> tuple[Tensor, Tensor]:
-    if may_exceed is not None:
-        likely = may_exceed(grouped[i], grouped[j])
-        i, j = i[likely], j[likely]
-    too_much = overlap(grouped[i], grouped[j]) > iou_threshold
-    return i[too_much], j[too_much]
+    i: Tensor, j: Tensor, grouped: Tensor, overlap: PairOverlap, iou_threshold: float, may_exceed: PairTest | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Those of the pairs of positions whose boxes overlap by more than the threshold, on the host."""
+    found = []
+    for part_i, part_j in zip(i.split(PAIRS_PER_CLIP), j.split(PAIRS_PER_CLIP)):
+        if may_exceed is not None:
+            likely = may_exceed(grouped[part_i], grouped[part_j])
+            part_i, part_j = part_i[likely], part_j[likely]
+        too_much = overlap(grouped[part_i], grouped[part_j]) > iou_threshold
+        found.append(torch.stack([part_i[too_much], part_j[too_much]]))
+    first, second = torch.cat(found, 1).cpu().numpy()
+    return first, second
 
 
-def greedy_walk(count: int, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Visit ``count`` boxes in order and drop the ``second`` of each pair whose ``first`` is kept.
-
-    Args:
-        first, second: positions (P,), first < second, sorted by ``first``.
-
-    Returns:
-        Kept positions (K,), and for each box (count,) the position that keeps it or dropped it.
-    """
-    offsets = np.searchsorted(first, np.arange(count + 1))
-    owner = np.full(count, -1, np.int64)
-    for position in range(count):
-        if owner[position] >= 0:
+def _claim(owner: np.ndarray, rows: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:
+    """Visit the rows in order: one without owner owns itself and the ``second`` of its pairs that have none."""
+    starts, stops = np.searchsorted(first, rows), np.searchsorted(first, rows, side='right')
+    for row, start, stop in zip(rows, starts, stops):
+        if owner[row] >= 0:
             continue
-        owner[position] = position
-        neighbours = second[offsets[position] : offsets[position + 1]]
-        owner[neighbours[owner[neighbours] < 0]] = position
-    return np.flatnonzero(owner == np.arange(count)), owner
+        owner[row] = row
+        neighbours = second[start:stop]
+        owner[neighbours[owner[neighbours] < 0]] = row

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from stn_det.checks import check_float_shape, check_fraction, compute_dtype
 from stn_det.ops._pairs import usable
-from stn_det.ops._suppression import greedy_walk, overlapping_pairs, rank
+from stn_det.ops._suppression import greedy_walk, rank
 from stn_det.ops.nms import hbox_iou
 
 
@@ -36,8 +36,8 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[Tensor]:
         return hbox_iou(columns.index_select(1, i), columns.index_select(1, j))
 
     order = rank(dets[:, 4], usable(boxes))
-    first, second = overlapping_pairs(boxes, None, order, overlap, iou_threshold, None)
-    kept, owner = greedy_walk(order.numel(), first, second)
+    owner = greedy_walk(boxes, None, order, overlap, iou_threshold)
     members = np.argsort(owner, kind='stable')
-    groups = np.split(members, np.searchsorted(owner[members], kept[1:])) if len(kept) else []
+    kept = np.unique(owner)
+    groups = np.split(members, np.searchsorted(owner[members], kept[1:])) if kept.size else []
     return [order[torch.from_numpy(group).to(order.device)] for group in groups]
