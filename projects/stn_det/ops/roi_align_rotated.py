@@ -46,8 +46,10 @@ def roi_align_rotated(
     """
     size = check_roi_arguments(input, rois, 6, output_size, sampling_ratio, 'avg')
     dtype = compute_dtype(input, rois)
-    cx, cy, width, height = (rois[:, 1:5].to(dtype) * spatial_scale).unbind(1)
-    theta = rois[:, 5].to(dtype) if clockwise else -rois[:, 5].to(dtype)
+    finite = rois.isfinite().all(1)
+    boxes = torch.where(finite[:, None], rois[:, 1:].to(dtype), 0.0)  # also stops the gradient of the others
+    cx, cy, width, height = (boxes[:, :4] * spatial_scale).unbind(1)
+    theta = boxes[:, 4] if clockwise else -boxes[:, 4]
     if aligned:
         cx, cy = cx - 0.5, cy - 0.5
     else:
