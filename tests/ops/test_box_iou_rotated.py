@@ -185,7 +185,7 @@ BOX = st.tuples(
 
 
 @given(BOX, BOX)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_symmetric_and_in_range(first, second) -> None:
     forth = iou(row(*first), row(*second)).item()
     back = iou(row(*second), row(*first)).item()
@@ -219,9 +219,9 @@ def test_a_box_is_itself_under_its_other_names(box) -> None:
 
 @pytest.mark.parametrize('mode', ['iou', 'iof'])
 def test_gradcheck(oracle, mode: str) -> None:
-    first = oracle.random_rboxes(25, extent=15).requires_grad_()
-    second = oracle.random_rboxes(25, seed=1, extent=15).requires_grad_()
-    assert (iou(first, second, aligned=True) > 0).sum() > 20
+    first = oracle.random_rboxes(10, extent=15).requires_grad_()
+    second = oracle.random_rboxes(10, seed=1, extent=15).requires_grad_()
+    assert (iou(first, second, aligned=True) > 0).sum() >= 8
     assert torch.autograd.gradcheck(lambda a, b: iou(a, b, aligned=True, mode=mode), (first, second))
 
 
@@ -261,9 +261,9 @@ def test_degenerate_pairs_have_finite_gradients(name: str) -> None:
 def test_ascent_on_the_iou_finds_the_target() -> None:
     target = row(50, 40, 30, 12, 0.5)
     box = row(54, 37, 24, 15, 0.2).requires_grad_()
-    optimizer = torch.optim.Adam([box], lr=0.1)
-    for step in range(300):
-        optimizer.param_groups[0]['lr'] = 0.1 * (1 - step / 300)
+    optimizer = torch.optim.Adam([box])
+    for step in range(120):
+        optimizer.param_groups[0]['lr'] = 0.3 * (1 - step / 120)
         optimizer.zero_grad()
         (-iou(box, target, aligned=True)).sum().backward()
         optimizer.step()
