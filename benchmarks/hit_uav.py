@@ -3,7 +3,7 @@
 The split is by capture date (train and validation share no day), the images are 640 x 512 thermal. Figures are on
 `val`; there is no tuning on anything else.
 
-Example: python benchmarks/hit_uav.py ../shared/data/hit_uav --config oriented-point-le90_mobilenetv2_fpn_4e_hit-uav-small
+Example: python benchmarks/hit_uav.py data/hit_uav --config oriented-point-le90_mobilenetv2_fpn_4e_hit-uav-small
 """
 
 import argparse
@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from record import write_record
+
 from stn_det.apis import load_config, test, train
 from stn_det.apis.pretrained import fetch_mobilenetv2
 

@@ -32,7 +32,8 @@ class DOTAMetric(BaseMetric):
     Proposed in DOTA: A Large-scale Dataset for Object Detection in Aerial Images https://arxiv.org/abs/1711.10398
 
     Returned figures lie in [0, 1]: ``AP50``, ``AP75`` (where among ``iou_thrs``), ``mAP`` (mean over ``iou_thrs``) and
-    ``AP50_<class>``. Classes without a truth are left out of every mean and get no key of their own; with no truth at
+    ``AP50_<class>``, ``AP75_<class>``, ``mAP_<class>``. Classes without a truth are left out of every mean and get no
+    key of their own; with no truth at
     all the means are NaN. Difficult truths (``ignore_flag``) count neither as found nor as missed.
 
     Args:
@@ -135,21 +136,20 @@ class DOTAMetric(BaseMetric):
         return self._figures(evaluation, classes)
 
     def _figures(self, evaluation: MeanAPResult, classes: Sequence[str]) -> dict[str, float]:
-        figures = {}
         mean = evaluation.mean_ap
-        for key, threshold in (('AP50', 0.5), ('AP75', 0.75)):
-            index = evaluation.threshold_index(threshold)
-            if index is not None:
-                figures[key] = float(mean[index])
-        figures['mAP'] = float(mean.mean())
         half = evaluation.threshold_index(0.5)
+        at = {'AP50': half, 'AP75': evaluation.threshold_index(0.75)}
+        figures = {key: float(mean[index]) for key, index in at.items() if index is not None}
+        figures['mAP'] = float(mean.mean())
         for name in self._size_ranges():
             by_size = evaluation.mean_ap_by_size(name)
             figures[f'mAP_{name}'] = float(by_size.mean())
             if half is not None:
                 figures[f'AP50_{name}'] = float(by_size[half])
-        if half is not None:
-            figures.update({f'AP50_{classes[c.label]}': float(c.ap[half]) for c in evaluation.classes if c.num_truths})
+        for one in (c for c in evaluation.classes if c.num_truths):
+            name = classes[one.label]
+            figures.update({f'{key}_{name}': float(one.ap[index]) for key, index in at.items() if index is not None})
+            figures[f'mAP_{name}'] = float(one.ap.mean())
         return figures
 
     def _size_ranges(self) -> dict[str, tuple[float, float]]:
