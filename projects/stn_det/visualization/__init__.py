@@ -1,1 +1,29 @@
-"""visualization."""
+"""Pictures of oriented boxes, galleries of predictions and curves of a run.
+
+``OrientedVisualizer`` is imported on first use, because it alone needs mmdet.
+"""
+
+from typing import Any
+
+from .curves import plot_pr_curves, plot_training_curves
+from .draw import draw_oriented_boxes
+from .gallery import GallerySample, prediction_gallery
+from .palette import class_colors
+
+__all__ = [
+    'GallerySample',
+    'OrientedVisualizer',
+    'class_colors',
+    'draw_oriented_boxes',
+    'plot_pr_curves',
+    'plot_training_curves',
+    'prediction_gallery',
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == 'OrientedVisualizer':
+        from .visualizer import OrientedVisualizer
+
+        return OrientedVisualizer
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
