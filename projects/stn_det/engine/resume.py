@@ -6,6 +6,9 @@ scalars. ``torch.load`` refuses these by default, and mmengine 0.10.7 does not a
 the file brings. Both go away once exactly these types are allowed.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
@@ -40,9 +43,10 @@ def allow_mmengine_checkpoints() -> None:
     torch.serialization.add_safe_globals([*named, *moved, (_history_method, 'builtins.getattr')])
 
 
-def _numpy_rebuilders() -> tuple[object, object]:
+def _numpy_rebuilders() -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The functions with which numpy's pickles rebuild a scalar and an array."""
-    return np.float64(0).__reduce__()[0], np.empty(0).__reduce__()[0]
+    rebuilders: list[Any] = [value.__reduce__()[0] for value in (np.float64(0), np.empty(0))]
+    return rebuilders[0], rebuilders[1]
 
 
 def _history_method(owner: object, name: str) -> object:

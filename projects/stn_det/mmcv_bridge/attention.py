@@ -1,5 +1,7 @@
 """Multi-scale deformable attention and CARAFE, with the call signatures of mmcv's extension."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -122,7 +124,7 @@ def carafe_backward(
     carafe_naive_backward(top_grad, rfeatures, masks, bottom_grad, mask_grad, kernel_size, group_size, scale_factor)
 
 
-OPERATORS = {
+OPERATORS: dict[str, Callable[..., object]] = {
     'ms_deform_attn_forward': ms_deform_attn_forward,
     'ms_deform_attn_backward': ms_deform_attn_backward,
     'carafe_naive_forward': carafe_naive_forward,

@@ -1,5 +1,7 @@
 """Overlaps and non-maximum suppression, with the call signatures of mmcv's extension."""
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from stn_det import ops
@@ -89,7 +91,7 @@ def _threshold(iou_threshold: float) -> float:
     return min(iou_threshold, 1.0)
 
 
-OPERATORS = {
+OPERATORS: dict[str, Callable[..., object]] = {
     'bbox_overlaps': bbox_overlaps,
     'box_iou_rotated': box_iou_rotated,
     'box_iou_quadri': box_iou_quadri,

@@ -1,5 +1,7 @@
 """Deformable, masked and rotated convolution, with the call signatures of mmcv's extension."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -161,7 +163,8 @@ def active_rotated_filter_forward(input: Tensor, indices: Tensor, output: Tensor
 def active_rotated_filter_backward(grad_out: Tensor, indices: Tensor, grad_in: Tensor) -> None:
     """Write the gradient of the filters into ``grad_in``: each weight collects the gradients of its copies."""
     planes, rotated = _filter_views(grad_in, indices, grad_out.contiguous())
-    planes.copy_(sum(rotated[:, k].index_select(2, target) for k, target in enumerate(_targets(indices))))
+    copies = [rotated[:, k].index_select(2, target) for k, target in enumerate(_targets(indices))]
+    planes.copy_(torch.stack(copies).sum(0))
 
 
 def _filter_views(filters: Tensor, indices: Tensor, rotated: Tensor) -> tuple[Tensor, Tensor]:
@@ -174,7 +177,7 @@ def _targets(indices: Tensor) -> tuple[Tensor, ...]:
     return (indices.flatten(0, 2).long() - 1).unbind(1)
 
 
-OPERATORS = {
+OPERATORS: dict[str, Callable[..., object]] = {
     'deform_conv_forward': deform_conv_forward,
     'deform_conv_backward_input': deform_conv_backward_input,
     'deform_conv_backward_parameters': deform_conv_backward_parameters,

@@ -65,7 +65,7 @@ def _put_in_place(mmcv: ModuleType, stand_in: StandIn) -> None:
     # Wrappers that were imported over some other, unusable extension hold it under this name.
     for name, module in list(sys.modules.items()):
         if name.startswith('mmcv.ops.') and hasattr(module, 'ext_module'):
-            module.ext_module = stand_in
+            module.ext_module = stand_in  # type: ignore[attr-defined]
     rebind_placeholders()
 
 

@@ -1,5 +1,7 @@
 """Focal losses and the Chamfer distance, with the call signatures of mmcv's extension."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -74,7 +76,7 @@ def chamfer_distance_backward(
         (xyz2, xyz1, idx2, graddist2, gradxyz2, gradxyz1),
     ):
         where = index.long()[..., None].expand_as(first)
-        flow = 2 * grad[..., None] * (first - second.gather(1, where))
+        flow = (2 * grad[..., None] * (first - second.gather(1, where))).to(grad_first.dtype)
         grad_first.add_(flow)
         grad_second.scatter_add_(1, where, -flow)
 
@@ -99,7 +101,7 @@ def _log(probability: Tensor) -> Tensor:
     return probability.clamp(min=torch.finfo(probability.dtype).tiny).log()
 
 
-OPERATORS = {
+OPERATORS: dict[str, Callable[..., object]] = {
     'sigmoid_focal_loss_forward': sigmoid_focal_loss_forward,
     'sigmoid_focal_loss_backward': sigmoid_focal_loss_backward,
     'softmax_focal_loss_forward': softmax_focal_loss_forward,

@@ -1,24 +1,28 @@
 """Point sets, their hulls and polygons, with the call signatures of mmcv's extension. Computed in float64."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from .hull import clip_area, hull_order, shoelace
 
-_PAIRS_AT_ONCE = 65536  # bounds the memory of convex_iou to some 100 MB
+_PAIRS_AT_ONCE = 65536  # these bound the temporary memory to some 100 MB
+_SETS_AT_ONCE = 4096
 
 
 def convex_iou(pointsets: Tensor, polygons: Tensor, ious: Tensor) -> None:
     """Write the IoU of the hulls of point sets (N, 18) with quadrilaterals (K, 8) into ``ious`` (N, K)."""
     points, quads = _points(pointsets), _points(polygons)
-    hulls = _take(points, hull_order(points))
-    areas, quad_areas = shoelace(hulls).abs(), shoelace(quads).abs()
     ious.zero_()
     rows, columns = _touching(points, quads).nonzero(as_tuple=True)
+    used, rows = rows.unique(return_inverse=True)
+    hulls = torch.cat([_take(part, hull_order(part)) for part in points[used].split(_SETS_AT_ONCE)])
+    areas, quad_areas = shoelace(hulls).abs(), shoelace(quads).abs()
     for row, column in zip(rows.split(_PAIRS_AT_ONCE), columns.split(_PAIRS_AT_ONCE)):
         intersection = _intersection(hulls[row], quads[column])
         union = areas[row] + quad_areas[column] - intersection
-        ious[row, column] = (intersection / _positive(union)).to(ious.dtype)
+        ious[used[row], column] = (intersection / _positive(union)).to(ious.dtype)
 
 
 def convex_giou(pointsets: Tensor, polygons: Tensor, output: Tensor) -> None:
@@ -40,27 +44,8 @@ def min_area_polygons(pointsets: Tensor, polygons: Tensor) -> None:
     One side of it lies along a side of the hull, so every pair of points gives a candidate direction; pairs that are no
     side of the hull give rectangles that are no smaller.
     """
-    points = _points(pointsets)
-    first, second = torch.triu_indices(points.shape[1], points.shape[1], 1, device=points.device)
-    edge = points[:, second] - points[:, first]  # (N, pairs, 2)
-    angle = torch.atan2(edge[..., 1], edge[..., 0]) % (torch.pi / 2)
-    axes = torch.stack((angle.cos(), angle.sin(), -angle.sin(), angle.cos()), -1).unflatten(-1, (2, 2))
-    along = torch.einsum('npax,nkx->npak', axes, points)  # coordinates of each point in each candidate's frame
-    low, high = along.amin(-1), along.amax(-1)
-    area = (high - low).prod(-1)
-    best = area.argmin(1)
-    rows = torch.arange(len(points), device=points.device)
-    low, high, axes = low[rows, best], high[rows, best], axes[rows, best]
-    corners = torch.stack(
-        (
-            torch.stack((high[:, 0], low[:, 1]), -1),
-            low,
-            torch.stack((low[:, 0], high[:, 1]), -1),
-            high,
-        ),
-        1,
-    )
-    polygons.copy_((corners @ axes).flatten(1))
+    for part, target in zip(_points(pointsets).split(_SETS_AT_ONCE), polygons.split(_SETS_AT_ONCE)):
+        target.copy_(_smallest_rectangle(part).flatten(1))
 
 
 def points_in_polygons_forward(points: Tensor, polygons: Tensor, output: Tensor) -> None:
@@ -105,6 +90,30 @@ def diff_iou_rotated_sort_vertices_forward(vertices: Tensor, mask: Tensor, num_v
     return torch.where(num_valid[..., None] < 3, padding, polygon).int()
 
 
+def _smallest_rectangle(points: Tensor) -> Tensor:
+    """Corners (N, 4, 2) of the rectangle around points (N, P, 2)."""
+    first, second = torch.triu_indices(points.shape[1], points.shape[1], 1, device=points.device)
+    edge = points[:, second] - points[:, first]  # (N, pairs, 2)
+    angle = torch.atan2(edge[..., 1], edge[..., 0]) % (torch.pi / 2)
+    axes = torch.stack((angle.cos(), angle.sin(), -angle.sin(), angle.cos()), -1).unflatten(-1, (2, 2))
+    along = torch.einsum('npax,nkx->npak', axes, points)  # coordinates of each point in each candidate's frame
+    low, high = along.amin(-1), along.amax(-1)
+    area = (high - low).prod(-1)
+    best = area.argmin(1)
+    rows = torch.arange(len(points), device=points.device)
+    low, high, axes = low[rows, best], high[rows, best], axes[rows, best]
+    corners = torch.stack(
+        (
+            torch.stack((high[:, 0], low[:, 1]), -1),
+            low,
+            torch.stack((low[:, 0], high[:, 1]), -1),
+            high,
+        ),
+        1,
+    )
+    return corners @ axes
+
+
 def _points(flat: Tensor) -> Tensor:
     return flat.double().unflatten(-1, (-1, 2))
 
@@ -147,7 +156,7 @@ def _giou(points: Tensor, quads: Tensor) -> Tensor:
     return intersection / _positive(union) - (enclosing - union) / _positive(enclosing)
 
 
-OPERATORS = {
+OPERATORS: dict[str, Callable[..., object]] = {
     'convex_iou': convex_iou,
     'convex_giou': convex_giou,
     'min_area_polygons': min_area_polygons,

@@ -1,6 +1,6 @@
 """All operators that the bridge supplies, by the name that mmcv's extension gives them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import attention, boxes, conv, losses, polygons, roi, roi_rotated
@@ -16,7 +16,7 @@ def get_compiling_cuda_version() -> str:
     return 'not available'
 
 
-OPERATORS: dict[str, Callable[..., Any]] = {
+OPERATORS: Mapping[str, Callable[..., Any]] = {
     **boxes.OPERATORS,
     **roi.OPERATORS,
     **roi_rotated.OPERATORS,

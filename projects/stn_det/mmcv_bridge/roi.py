@@ -1,5 +1,6 @@
 """Pooling of axis-aligned regions, with the call signatures of mmcv's extension."""
 
+from collections.abc import Callable
 from itertools import product
 
 import torch
@@ -272,7 +273,7 @@ def _hat_integrals(start: Tensor, end: Tensor, number: int, length: int) -> Tens
     return integral / safe[:, None, None] * (bin_size > 0)[:, None, None]
 
 
-OPERATORS = {
+OPERATORS: dict[str, Callable[..., object]] = {
     'roi_align_forward': roi_align_forward,
     'roi_align_backward': roi_align_backward,
     'roi_pool_forward': roi_pool_forward,

@@ -1,6 +1,7 @@
 """Pooling of rotated regions and alignment to rotated boxes, with the call signatures of mmcv's extension."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -192,7 +193,7 @@ def _border_points(boxes: Tensor, pool_size: int, side: int) -> Tensor:
     return start[:, :, None] + steps[:, None] * (extent * axis)[:, :, None]
 
 
-OPERATORS = {
+OPERATORS: dict[str, Callable[..., object]] = {
     'roi_align_rotated_forward': roi_align_rotated_forward,
     'roi_align_rotated_backward': roi_align_rotated_backward,
     'riroi_align_rotated_forward': riroi_align_rotated_forward,

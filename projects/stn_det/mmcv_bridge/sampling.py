@@ -77,9 +77,13 @@ def bin_points(start: Tensor, bin_size: Tensor, pooled: tuple[int, int], across:
         (R, pooled height, pooled width, down * across, 2) as (x, y).
     """
     rows, columns = pooled
-    options = {'dtype': start.dtype, 'device': start.device}
-    x = torch.arange(columns, **options)[:, None] + (torch.arange(across, **options) + 0.5) / across
-    y = torch.arange(rows, **options)[:, None] + (torch.arange(down, **options) + 0.5) / down
+
+    def steps_along(bins: int, samples: int) -> Tensor:
+        whole = torch.arange(bins, dtype=start.dtype, device=start.device)
+        part = torch.arange(samples, dtype=start.dtype, device=start.device)
+        return whole[:, None] + (part + 0.5) / samples  # (bins, samples)
+
+    x, y = steps_along(columns, across), steps_along(rows, down)
     shape = (rows, columns, down, across)
     x = x[None, :, None, :].expand(shape)
     y = y[:, None, :, None].expand(shape)
