@@ -10,7 +10,10 @@ base_lr = 1e-3
 
 model = dict(
     bbox_head=dict(num_classes=4),
-    backbone=dict(init_cfg=dict(_delete_=True, type='Pretrained', checkpoint='checkpoints/mobilenet_v2.pth')),
+    backbone=dict(
+        frozen_stages=2,  # the layers before stride 8: a third of the time of a step on a CPU
+        init_cfg=dict(_delete_=True, type='Pretrained', checkpoint='checkpoints/mobilenet_v2.pth'),
+    ),
 )
 train_dataloader = dict(batch_size=4, dataset=dict(img_list='small_train.txt'))
 val_dataloader = dict(batch_size=4)

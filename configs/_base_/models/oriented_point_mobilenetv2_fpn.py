@@ -27,7 +27,9 @@ model = dict(
         bbox_coder=dict(type='OrientedPointCoder', base_side=2.0),  # strides
         assigner=dict(type='RotatedTaskAlignedAssigner', topk=13, alpha=1.0, beta=6.0),  # TOOD's values
         loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True, beta=2.0, loss_weight=1.0),
-        loss_bbox=dict(type='GaussianBoxLoss', distance='kld', loss_weight=2.0),
+        loss_bbox=dict(type='GaussianBoxLoss', distance='kld', loss_weight=1.0),
+        # Gaussians cannot see how a square is turned; the exact IoU can
+        loss_iou=dict(type='OrientedIoULoss', mode='iou', loss_weight=2.0),
     ),
     test_cfg=dict(nms_pre=2000, score_thr=0.05, nms=dict(type='nms_rotated', iou_threshold=0.1), max_per_img=2000),
 )
