@@ -33,8 +33,8 @@ class DOTAMetric(BaseMetric):
 
     Returned figures lie in [0, 1]: ``AP50``, ``AP75`` (where among ``iou_thrs``), ``mAP`` (mean over ``iou_thrs``) and
     ``AP50_<class>``, ``AP75_<class>``, ``mAP_<class>``. Classes without a truth are left out of every mean and get no
-    key of their own; with no truth at
-    all the means are NaN. Difficult truths (``ignore_flag``) count neither as found nor as missed.
+    key of their own; with no truth at all the means are NaN. Difficult truths (``ignore_flag``) count neither as found
+    nor as missed.
 
     Args:
         iou_thrs: IoU thresholds in [0, 1). Default 0.50 to 0.95 by 0.05.
@@ -52,19 +52,7 @@ class DOTAMetric(BaseMetric):
         ClassMismatchError: a label is outside the dataset's classes.
 
     Example:
-        >>> import torch
-        >>> metric = DOTAMetric()
-        >>> metric.dataset_meta = dict(classes=('ship',))
-        >>> boxes = torch.tensor([[50.0, 50.0, 40.0, 10.0, 0.5]])
-        >>> label = torch.zeros(1, dtype=torch.long)
-        >>> sample = dict(
-        ...     img_id='P0001',
-        ...     gt_instances=dict(bboxes=boxes, labels=label),
-        ...     pred_instances=dict(bboxes=boxes, labels=label, scores=torch.ones(1)),
-        ... )
-        >>> metric.process({}, [sample])
-        >>> metric.evaluate(1)['dota/AP50']
-        1.0
+        >>> val_evaluator = dict(type='DOTAMetric', ap_mode='11points', outfile_prefix='work_dirs/task1')
     """
 
     default_prefix = 'dota'
