@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral
 from typing import Any
 
 from stn_det.errors import InputError
@@ -163,7 +164,7 @@ def _size(value: Any) -> tuple[int, int]:
     except (TypeError, ValueError):
         raise InputError(problem) from None
     for side in (width, height):
-        if isinstance(side, bool) or int(side) != side or not 64 <= side <= 4096:
+        if isinstance(side, bool) or not isinstance(side, Integral) or not 64 <= side <= 4096:
             raise InputError(problem)
     return int(width), int(height)
 

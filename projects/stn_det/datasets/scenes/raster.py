@@ -1,7 +1,7 @@
 """Draws a world through a view: ground, paint, shadows and low things, then tall things and trees.
 
-Outlines are filled at twice the resolution and averaged, which places edges to a small fraction of a pixel. OpenCV counts
-pixel centres from 0, so half a pixel is taken off our continuous coordinates.
+Outlines are filled at twice the resolution and averaged, which places edges to a small fraction of a pixel. OpenCV
+counts pixel centres from 0, so half a pixel is taken off our continuous coordinates.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ _FINE = 2
 _SHIFT = 4
 """Fractional bits of OpenCV's coordinates."""
 
+_GROWTH = 0.33
+"""Pixels by which OpenCV's smooth filling grows an outline on every side at this resolution (measured)."""
+
 
 def to_fixed(points: np.ndarray, fine: int = _FINE) -> np.ndarray:
     """Image points to OpenCV's fixed-point coordinates on a grid ``fine`` times as dense."""
@@ -34,6 +37,33 @@ def _parts(points: np.ndarray, sizes: list[int]) -> list[np.ndarray]:
     """Cut (P, 2) points into outlines of the given sizes."""
     ends = list(accumulate(sizes))
     return [points[end - size : end] for size, end in zip(sizes, ends)]
+
+
+def shrink(points: np.ndarray, sizes: list[int], amount: float) -> np.ndarray:
+    """Move every edge of simple outlines inwards.
+
+    Args:
+        points: (P, 2) vertices of all outlines, one after the other.
+        sizes: Number of vertices of each outline.
+        amount: Distance in the points' unit; less for outlines that are too thin for it.
+
+    Returns:
+        (P, 2) vertices.
+    """
+    ends = np.cumsum(sizes)
+    starts = ends - sizes
+    after, before = np.arange(1, len(points) + 1), np.arange(-1, len(points) - 1)
+    after[ends - 1], before[starts] = starts, ends - 1
+    edges = points[after] - points
+    lengths = np.hypot(edges[:, 0], edges[:, 1])
+    twice_area = np.add.reduceat(points[:, 0] * points[after, 1] - points[:, 1] * points[after, 0], starts)
+    perimeter = np.add.reduceat(lengths, starts)
+    inwards = np.copysign(np.minimum(amount, 0.4 * np.abs(twice_area) / np.maximum(perimeter, 1e-9)), twice_area)
+    normals = np.stack([-edges[:, 1], edges[:, 0]], axis=1) / np.maximum(lengths, 1e-9)[:, None]
+    other = normals[before]
+    # Where two edges meet, the vertex moves along the mitre, at most twice as far as the edges.
+    mitre = (normals + other) / np.maximum(1.0 + (normals * other).sum(axis=1), 0.5)[:, None]
+    return points + mitre * np.repeat(inwards, sizes)[:, None]
 
 
 def fill_mask(shape: tuple[int, int], points: np.ndarray, sizes: list[int]) -> np.ndarray:
@@ -133,12 +163,17 @@ class Raster:
         colours = [
             look(rgb, material) for item in placed for rgb, material in zip(item.sprite.colours, item.sprite.materials)
         ]
-        return draw_outlines(image, *sprite_points(placed, self.view), colours)
+        points, sizes = sprite_points(placed, self.view)
+        # The faces of a roof share edges: shrunk, they would let the ground shine through.
+        exact = np.repeat([not item.sprite.lifted for item in placed], [len(item.points) for item in placed])
+        points = np.where(exact[:, None], shrink(points, sizes, _GROWTH), points)
+        return draw_outlines(image, points, sizes, colours)
 
     def _mask(self, outlines: list[np.ndarray]) -> np.ndarray:
         """(H, W) uint8 cover of ground outlines."""
         points = self.view.to_image(np.concatenate(outlines).astype(np.float64))
-        return fill_mask(self.shape, points, [len(outline) for outline in outlines])
+        sizes = [len(outline) for outline in outlines]
+        return fill_mask(self.shape, shrink(points, sizes, _GROWTH), sizes)
 
     def _marks(self, image: np.ndarray, wear: np.ndarray) -> None:
         """Lay worn paint over the ground."""

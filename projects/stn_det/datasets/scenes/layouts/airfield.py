@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from stn_det.datasets.scenes.layouts.common import Frame, block, fabric, grove, repairs, stalls, yard_clutter
+from stn_det.datasets.scenes.shapes import box
 from stn_det.datasets.scenes.sprites import planes, vehicles
 from stn_det.datasets.scenes.world import World
 
@@ -75,9 +76,7 @@ def _stands(
         heading = facing * math.pi / 2 + slant
         tail = frame.at(x, y) - np.array([math.cos(heading), math.sin(heading)]) * (depth / 2 + 3)
         world.line(frame.at(x, y), tail, 0.18, 'yellow')
-        world.stain(
-            np.array([frame.at(x, y) + (dx, dy) for dx, dy in ((-1.5, -2), (1.5, -2), (1.5, 2), (-1.5, 2))]), -0.3
-        )
+        world.stain(box(*frame.at(x, y), 3.0, 4.0), -0.3)
         if world.fills(0.78):
             turn = heading + rng.normal(0, 0.03) + (math.pi if size == 'light' and rng.random() < 0.15 else 0.0)
             point = frame.at(x + rng.normal(0, 0.4), y + rng.normal(0, 0.6))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -267,12 +268,12 @@ def tree_row(world: World, start: np.ndarray, end: np.ndarray, spacing: float = 
 
 
 def woods(world: World, outline: np.ndarray) -> None:
-    """Forest inside an outline if nothing else is there, with single trees along its edge that hide the seam and throw its shadow."""
+    """Forest inside an outline if nothing else is there; single trees along its edge hide the seam."""
     if not world.open_ground(outline):
         return
     world.cover('forest', outline, 1.6)
     closed = np.concatenate([outline, outline[:1]])
-    for start, end in zip(closed[:-1], closed[1:]):
+    for start, end in pairwise(closed):
         length = float(np.hypot(*(end - start)))
         for share in np.arange(0.0, 1.0, 4.5 / max(length, 4.5)):
             x, y = start + (end - start) * share + world.rng.normal(0, 1.3, 2)
@@ -306,5 +307,5 @@ def path(world: World, points: np.ndarray, width: float, kind: str = 'gravel', s
     normal = np.stack([-along[:, 1], along[:, 0]], axis=1) * width / 2
     outline = np.concatenate([points + normal, (points - normal)[::-1]])
     world.cover(kind, outline, soft)
-    for start, end in zip(points[:-1], points[1:]):
+    for start, end in pairwise(points):
         world.claim(strip(start, end, width))

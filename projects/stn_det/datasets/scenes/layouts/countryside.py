@@ -53,8 +53,13 @@ def _plots(world: World, frame: Frame, y: float, side: int, half: float) -> None
             turn = math.pi / 2 * rng.choice([-1, 1]) + rng.normal(0, 0.04)
             world.put(vehicles.car, *frame.at(drive, front + side * rng.uniform(3.5, 9)), turn, world.scale, margin=0.1)
         size = rng.uniform(10.5, 14), rng.uniform(8, 10)
-        world.put(buildings.house, *frame.at(centre - 1.5, front + side * (8 + size[1] / 2)), rng.choice([0.0, math.pi / 2], p=[0.8, 0.2]),
-                  *size, margin=0.3)  # fmt: skip
+        world.put(
+            buildings.house,
+            *frame.at(centre - 1.5, front + side * (8 + size[1] / 2)),
+            rng.choice([0.0, math.pi / 2], p=[0.8, 0.2]),
+            *size,
+            margin=0.3,
+        )
         garden = front + side * 24
         if world.chance(0.22):
             world.put(clutter.pool, *frame.at(centre, garden), rng.integers(2) * math.pi / 2, margin=0.5)
@@ -95,7 +100,7 @@ def rural(world: World) -> None:
             _fields(world, frame, road_x, road_y, sign_x, sign_y)
     road(world, Frame(*frame.at(0, road_y), 0.0), reach + 60, 2, 32.0, 0.35, kerb=False)
     track = np.stack([np.full(24, road_x) + rng.normal(0, 0.5, 24), np.linspace(-2 * reach, 2 * reach, 24)], axis=1)
-    path(world, track + (frame.x, frame.y), 3.4, 'soil', 0.4)
+    path(world, track + np.array([frame.x, frame.y]), 3.4, 'soil', 0.4)
     tree_row(world, frame.at(-reach, road_y + 7), frame.at(reach, road_y + 7), 13, 3.2)
     _farm(world, frame, road_x + 28 * rng.choice([-1, 1]), road_y + rng.choice([-1, 1]) * 28)
     if world.chance(0.7):

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
 from stn_det.datasets.scenes.layouts.common import (
     Frame,
     blob,
-    fabric,
     block,
+    fabric,
     grove,
     repairs,
     road,
     stalls,
-    woods,
     yard_clutter,
-)  # fmt: skip
+)
 from stn_det.datasets.scenes.shapes import strip
 from stn_det.datasets.scenes.sprites import clutter, tanks, vehicles
 from stn_det.datasets.scenes.world import World
@@ -59,8 +59,13 @@ def industrial(world: World) -> None:
                 left += count * 2.62 + 6
     yard_clutter(world, frame, 1.8 * reach, 2 * south, 30)
     for _ in range(4):
-        world.put(vehicles.truck, *frame.at(rng.uniform(-reach, reach), north + 20 + rng.uniform(-3, 3)),
-                  math.pi * rng.integers(2) + rng.normal(0, 0.06), world.scale, margin=0.6)  # fmt: skip
+        world.put(
+            vehicles.truck,
+            *frame.at(rng.uniform(-reach, reach), north + 20 + rng.uniform(-3, 3)),
+            math.pi * rng.integers(2) + rng.normal(0, 0.06),
+            world.scale,
+            margin=0.6,
+        )
 
 
 def _docks(world: World, frame: Frame, x1: float, x2: float, y: float) -> None:
@@ -105,8 +110,13 @@ def tank_farm(world: World) -> None:
         fabric(world, frame, -reach - 20, reach + 20, low, high)
     grove(world, (world.x1, world.x2, world.y1, world.y2), 18, 1.4, 3.2)
     if world.chance(0.5):
-        world.put(clutter.pond, *frame.at(rng.uniform(-1, 1) * reach, rng.choice([-1, 1]) * reach * 0.8), 0.0,
-                  rng.uniform(5, 10), margin=2.0)  # fmt: skip
+        world.put(
+            clutter.pond,
+            *frame.at(rng.uniform(-1, 1) * reach, rng.choice([-1, 1]) * reach * 0.8),
+            0.0,
+            rng.uniform(5, 10),
+            margin=2.0,
+        )
 
 
 def _quarter(world: World, frame: Frame, side: float, sign_x: int, sign_y: int) -> None:
@@ -148,14 +158,17 @@ def _bund(world: World, frame: Frame, x: float, y: float, columns: int, rows: in
     area = frame.area(x, x + length, y - depth / 2, y + depth / 2)
     world.cover(str(rng.choice(['concrete', 'gravel', 'dirt-pad', 'grass'])), area, 0.2)
     wall = np.concatenate([area, area[:1]])
-    for start, end in zip(wall[:-1], wall[1:]):
+    for start, end in pairwise(wall):
         world.stain(strip(start, end, 0.8), 0.6)
         world.stain(strip(start + world.view.shadow * 0.8, end + world.view.shadow * 0.8, 0.7), -0.7)
     for column in range(columns):
         centre = x + 1 + (column + 0.5) * pitch
         for offset in (-0.5, 0.5):
-            world.line(frame.at(centre + offset + base * 0.7, y - depth / 2), frame.at(centre + offset + base * 0.7, y + depth / 2),
-                       0.3)  # fmt: skip
+            world.line(
+                frame.at(centre + offset + base * 0.7, y - depth / 2),
+                frame.at(centre + offset + base * 0.7, y + depth / 2),
+                0.3,
+            )
         for row in range(rows):
             point = frame.at(centre, y - depth / 2 + 1 + (row + 0.5) * pitch)
             if world.fills(0.88):

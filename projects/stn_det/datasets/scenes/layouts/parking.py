@@ -8,8 +8,8 @@ from stn_det.datasets.scenes.layouts.common import (
     Frame,
     blob,
     block,
-    grove,
     fabric,
+    grove,
     hedge,
     repairs,
     road,
@@ -17,7 +17,7 @@ from stn_det.datasets.scenes.layouts.common import (
     traffic,
     woods,
     yard_clutter,
-)  # fmt: skip
+)
 from stn_det.datasets.scenes.sprites import clutter, vehicles
 from stn_det.datasets.scenes.world import World
 

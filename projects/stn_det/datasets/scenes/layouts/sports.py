@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def _bank(world: World, x: float, y: float, heading: float, count: int) -> None:
     surround = tuple(int(value * rng.uniform(0.94, 1.04)) for value in surface[1])
     world.pad(area, surround, 'court')
     closed = np.concatenate([area, area[:1]])
-    for start, end in zip(closed[:-1], closed[1:]):
+    for start, end in pairwise(closed):
         world.stain(strip(start + world.view.shadow * 1.6, end + world.view.shadow * 1.6, 2.0), -0.22)
         world.stain(strip(start, end, 0.25), -0.8)
     for index in range(count):
@@ -88,7 +89,7 @@ def _surroundings(world: World, frame: Frame, road_y: float) -> None:
         _pitch(world, *rng.uniform((world.x1, world.y1), (world.x2, world.y2)))
     sweep = np.linspace(-1.2 * reach, 1.2 * reach, 30)
     bend = rng.uniform(-0.4, 0.4) * reach + 9 * np.sin(sweep / rng.uniform(18, 40))
-    points = np.stack([sweep, bend], axis=1) + (frame.x, frame.y)
+    points = np.stack([sweep + frame.x, bend + frame.y], axis=1)
     keep = [world.is_free(px, py, 3, 3) for px, py in points]
     runs = np.split(np.arange(30), np.flatnonzero(np.diff(np.array(keep, int))) + 1)
     for run in runs:
@@ -105,7 +106,7 @@ def _pitch(world: World, x: float, y: float) -> None:
     world.cover('mown', frame.area(-23, 23, -14, 14), 0.2, frame.heading)
     for x1, x2, y1, y2 in ((-21, 21, -12.5, 12.5), (-21, -15, -6, 6), (15, 21, -6, 6)):
         corners = np.array([frame.at(x1, y1), frame.at(x2, y1), frame.at(x2, y2), frame.at(x1, y2), frame.at(x1, y1)])
-        for start, end in zip(corners[:-1], corners[1:]):
+        for start, end in pairwise(corners):
             world.line(start, end, 0.14)
     world.line(frame.at(0, -12.5), frame.at(0, 12.5), 0.14)
     world.claim(frame.area(-23, 23, -14, 14))

@@ -58,9 +58,9 @@ def sea(world: World) -> None:
         edge = shore + 6 * np.sin(wavy / 23 + rng.uniform(0, 6)) + 3 * np.sin(wavy / 9 + rng.uniform(0, 6))
         line = np.stack([wavy, edge], axis=1)
         far = np.array([[3 * reach, 4 * reach], [-3 * reach, 4 * reach]])
-        world.wakes.append((np.concatenate([line - (0, 2.0), (line + (0, 1.0))[::-1]]), 0.55))
+        world.wakes.append((np.concatenate([line - np.array([0, 2.0]), (line + np.array([0, 1.0]))[::-1]]), 0.55))
         world.cover('sand', np.concatenate([line, far]), 0.5)
-        world.cover('grass', np.concatenate([line + (0, 9), far]), 1.2)
+        world.cover('grass', np.concatenate([line + np.array([0, 9]), far]), 1.2)
         world.claim(np.array([[-3 * reach, shore - 8], [3 * reach, shore - 8], *far]))
         for _ in range(40):
             world.tree(rng.uniform(-reach, reach), rng.uniform(shore + 22, 2 * reach), rng.uniform(1.5, 4))

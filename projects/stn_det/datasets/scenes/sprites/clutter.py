@@ -7,8 +7,15 @@ import numpy as np
 from stn_det.datasets.scenes.shapes import Colour, Sprite, blend, ellipse, rectangle, rounded, strip, tint
 
 _CONTAINERS: tuple[Colour, ...] = (
-    (124, 62, 50), (56, 78, 112), (78, 104, 86), (168, 168, 164), (158, 118, 64), (96, 98, 102), (138, 76, 62), (110, 60, 54),
-)  # fmt: skip
+    (124, 62, 50),
+    (56, 78, 112),
+    (78, 104, 86),
+    (168, 168, 164),
+    (158, 118, 64),
+    (96, 98, 102),
+    (138, 76, 62),
+    (110, 60, 54),
+)
 
 
 def _roofed(length: float, width: float, height: float, colour: Colour, material: str, tall: bool = False) -> Sprite:

@@ -36,10 +36,15 @@ def _wing(
     root_front: float, root_back: float, tip_front: float, tip_back: float, half: float, root: float
 ) -> np.ndarray:
     """Right wing (5, 2) from the body at y = ``root`` to the tip at y = ``half``."""
-    return np.array([
-        [root_front, root], [tip_front, half * 0.985], [(tip_front + tip_back) / 2 - 0.1, half],
-        [tip_back, half * 0.99], [root_back, root],
-    ])  # fmt: skip
+    return np.array(
+        [
+            [root_front, root],
+            [tip_front, half * 0.985],
+            [(tip_front + tip_back) / 2 - 0.1, half],
+            [tip_back, half * 0.99],
+            [root_back, root],
+        ]
+    )
 
 
 def _finish(sprite: Sprite, length: float, half: float, skin: Colour, light: np.ndarray, trim: Colour) -> None:
@@ -50,9 +55,18 @@ def _finish(sprite: Sprite, length: float, half: float, skin: Colour, light: np.
     sprite.add(body * (0.99, 0.78) + (0, shift), tint(skin, 0.93), 'metal')
     sprite.add(body * (0.96, 0.42) + (0, shift * 1.5), tint(skin, 1.10), 'metal')
     nose = length / 2
-    sprite.add(np.array([
-        [nose * 0.955, -half * 0.34], [nose * 0.955, half * 0.34], [nose * 0.925, half * 0.55], [nose * 0.925, -half * 0.55],
-    ]), (36, 40, 48), 'glass')  # fmt: skip
+    sprite.add(
+        np.array(
+            [
+                [nose * 0.955, -half * 0.34],
+                [nose * 0.955, half * 0.34],
+                [nose * 0.925, half * 0.55],
+                [nose * 0.925, -half * 0.55],
+            ]
+        ),
+        (36, 40, 48),
+        'glass',
+    )
     fin = strip((-length * 0.5, 0.0), (-length * 0.33, 0.0), max(0.22, half * 0.16))
     sprite.add(fin, trim, 'metal')
     sprite.cast(body[::2], half * 0.5, half * 2.2)
@@ -72,8 +86,14 @@ def jet(rng: np.random.Generator, light: np.ndarray, scale: float, length: float
     wing = _wing(wing_x, wing_x - length * 0.21, wing_x - sweep, wing_x - sweep - length * 0.045, half_span, half * 0.3)
     tone = tint(skin, 0.86)
     _both(sprite, wing, tone, light)
-    flap = np.array([wing[4], wing[3] * 0.7 + wing[4] * 0.3, wing[3] * 0.7 + wing[4] * 0.3 + (0.035 * length, 0),
-                     wing[4] + (0.04 * length, 0)])  # fmt: skip
+    flap = np.array(
+        [
+            wing[4],
+            wing[3] * 0.7 + wing[4] * 0.3,
+            wing[3] * 0.7 + wing[4] * 0.3 + (0.035 * length, 0),
+            wing[4] + (0.04 * length, 0),
+        ]
+    )
     _both(sprite, flap, tint(tone, 0.88), light)
     edge = np.array([wing[0], wing[1], wing[1] - (0.012 * length, 0), wing[0] - (0.016 * length, 0)])
     _both(sprite, edge, tint(skin, 1.04), light)
@@ -125,8 +145,11 @@ def propeller(rng: np.random.Generator, light: np.ndarray, scale: float, length:
         for side in (1, -1):
             centre = (x + chord * 0.35, side * half_span * 0.36)
             sprite.add(ellipse(*centre, length * 0.10, half * 0.62, 12), tint(skin, 0.78), 'hot')
-            sprite.add(rectangle(centre[0] + length * 0.10, centre[0] + length * 0.11, centre[1] - 1.0, centre[1] + 1.0),
-                       (70, 72, 74), 'metal')  # fmt: skip
+            sprite.add(
+                rectangle(centre[0] + length * 0.10, centre[0] + length * 0.11, centre[1] - 1.0, centre[1] + 1.0),
+                (70, 72, 74),
+                'metal',
+            )
     _finish(sprite, length, half, skin, light, trim)
     if not twin:
         if rng.random() < 0.6:

@@ -8,8 +8,15 @@ from stn_det.datasets.scenes.shapes import Colour, Sprite, blend, ellipse, recta
 
 _HULLS: tuple[Colour, ...] = ((226, 227, 225), (44, 50, 60), (122, 46, 40), (38, 60, 92), (66, 70, 72), (150, 154, 156))
 _BOXES: tuple[Colour, ...] = (
-    (126, 58, 46), (52, 76, 116), (74, 104, 84), (178, 178, 174), (164, 120, 58), (92, 94, 98), (140, 72, 60), (60, 92, 112),
-)  # fmt: skip
+    (126, 58, 46),
+    (52, 76, 116),
+    (74, 104, 84),
+    (178, 178, 174),
+    (164, 120, 58),
+    (92, 94, 98),
+    (140, 72, 60),
+    (60, 92, 112),
+)
 
 
 def hull(length: float, half: float, bluntness: float, stern: float) -> np.ndarray:
@@ -36,7 +43,8 @@ def _tower(sprite: Sprite, x1: float, x2: float, half: float, colour: Colour, li
     """Superstructure: a block with a dark window band and a lighter roof; shadow on the deck on its far side."""
     shade = -light[:2] * min(height, 8.0) * 0.45
     block = rectangle(x1, x2, -half, half)
-    sprite.add(block + shade * (0.5, 0.5), (48, 50, 52), 'deck')
+    edge = np.array([sprite.length, sprite.width]) * 0.47
+    sprite.add(np.clip(block + shade * 0.5, -edge, edge), (48, 50, 52), 'deck')
     sprite.add(block, tint(colour, 0.78), 'ship')
     sprite.add(rectangle(x1 + 0.2, x2 - 0.2, -half + 0.2, half - 0.2), colour, 'ship')
     sprite.add(rectangle(x2 - 0.18 * (x2 - x1), x2 - 0.05, -half * 0.9, half * 0.9), (52, 58, 66), 'glass')
@@ -53,8 +61,18 @@ def motorboat(rng: np.random.Generator, light: np.ndarray, scale: float, length:
     outline = hull(length, half, 0.12, 0.88)
     _layers(sprite, outline, rim, deck, 0.09 * half + 0.12, length, half)
     sprite.add(rectangle(-0.44 * length, -0.12 * length, -0.62 * half, 0.62 * half), tint(deck, 0.66), 'deck')
-    sprite.add(np.array([[0.20 * length, -0.3 * half], [0.20 * length, 0.3 * half], [0.02 * length, 0.66 * half],
-                         [0.02 * length, -0.66 * half]]), (50, 58, 68), 'glass')  # fmt: skip
+    sprite.add(
+        np.array(
+            [
+                [0.20 * length, -0.3 * half],
+                [0.20 * length, 0.3 * half],
+                [0.02 * length, 0.66 * half],
+                [0.02 * length, -0.66 * half],
+            ]
+        ),
+        (50, 58, 68),
+        'glass',
+    )
     if length > 8 or rng.random() < 0.4:
         roof: Colour = (232, 232, 230) if rng.random() < 0.7 else (44, 66, 104)
         sprite.add(rectangle(-0.20 * length, 0.06 * length, -0.62 * half, 0.62 * half), tint(roof, 0.8), 'ship')
@@ -73,7 +91,7 @@ def yacht(rng: np.random.Generator, light: np.ndarray, scale: float, length: flo
     rim: Colour = (230, 230, 228) if rng.random() < 0.8 else (40, 58, 90)
     outline = hull(length, half, 0.08, 0.72)
     _layers(sprite, outline, rim, (196, 184, 160) if rng.random() < 0.45 else (212, 211, 206), 0.1 * half, length, half)
-    cabin = hull(length * 0.46, half * 0.52, 0.3, 0.9) + (0.06 * length, 0)
+    cabin = hull(length * 0.46, half * 0.52, 0.3, 0.9) + np.array([0.06 * length, 0.0])
     sprite.add(cabin, (226, 226, 224), 'ship')
     sprite.add(rectangle(-0.42 * length, -0.2 * length, -0.42 * half, 0.42 * half), (116, 104, 88), 'deck')
     cover: Colour = (44, 70, 116) if rng.random() < 0.6 else (222, 220, 212)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
 from stn_det.datasets.scenes.shapes import Colour, Sprite, blend, ellipse, strip, tint
 
 _COLOURS: tuple[Colour, ...] = (
-    (212, 213, 210), (204, 205, 201), (190, 192, 190), (178, 180, 178), (206, 198, 180), (148, 132, 116), (120, 140, 132),
-)  # fmt: skip
+    (212, 213, 210),
+    (204, 205, 201),
+    (190, 192, 190),
+    (178, 180, 178),
+    (206, 198, 180),
+    (148, 132, 116),
+    (120, 140, 132),
+)
 
 
 def _cone(sprite: Sprite, radius: float, colour: Colour, light: np.ndarray, slope: float, sectors: int = 24) -> None:
@@ -62,12 +69,15 @@ def tank(rng: np.random.Generator, light: np.ndarray, scale: float = 1.0, radius
         sprite.add(strip(tip * roof * 0.08, tip * roof * 0.96, 0.32), tint(colour, 0.66), 'tank')
         if radius > 7:
             for turn in rng.uniform(0, 2 * math.pi, 3):
-                sprite.add(ellipse(*(np.array([math.cos(turn), math.sin(turn)]) * roof * 0.8), 0.4, 0.4, 8),
-                           tint(colour, 0.6), 'tank')  # fmt: skip
+                sprite.add(
+                    ellipse(*(np.array([math.cos(turn), math.sin(turn)]) * roof * 0.8), 0.4, 0.4, 8),
+                    tint(colour, 0.6),
+                    'tank',
+                )
     start = rng.uniform(0, 2 * math.pi)
     turns = start + np.linspace(0.0, 0.9, 7)
     stair = np.stack([np.cos(turns), np.sin(turns)], axis=1)
-    for one, two in zip(stair[:-1], stair[1:]):
+    for one, two in pairwise(stair):
         sprite.add(strip(one * (radius - 0.25), two * (radius - 0.25), 0.4), (108, 108, 106), 'tank')
     sprite.cast(outline[::2], 0.0, height)
     return sprite
