@@ -6,9 +6,11 @@
 # isort: off
 # The bridge comes first: with an mmcv that has no compiled operators, mmdet cannot be imported before it stands.
 from . import mmcv_bridge
-from . import engine, evaluation, models, registry, structures, visualization
+from . import engine, evaluation, models, registry, structures
 from .datasets import dota, rotated_coco, transforms
 from .engine.resume import allow_mmengine_checkpoints
+from .visualization import visualizer
+from .visualization import visualizer
 # isort: on
 
 allow_mmengine_checkpoints()
@@ -23,5 +25,5 @@ __all__ = [
     'rotated_coco',
     'structures',
     'transforms',
-    'visualization',
+    'visualizer',
 ]
