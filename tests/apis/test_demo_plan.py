@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from stn_det.apis.demo_plan import DemoPlan, Progress, set_data_root, set_epochs
+from stn_det.apis.demo_plan import DemoPlan, Progress, set_data_root, set_image_size, set_schedule
 from stn_det.errors import InputError
 
 
@@ -56,6 +56,7 @@ def test_the_schedule_is_stretched() -> None:
     cfg = Config(
         dict(
             train_cfg=dict(max_epochs=12, val_interval=4),
+            train_dataloader=dict(batch_size=4),
             param_scheduler=[
                 dict(type='LinearLR', by_epoch=False, begin=0, end=100),
                 dict(type='CosineAnnealingLR', begin=0, end=12, T_max=12, by_epoch=True),
@@ -63,12 +64,28 @@ def test_the_schedule_is_stretched() -> None:
             ],
         )
     )
-    set_epochs(cfg, 3)
+    set_schedule(cfg, epochs=3, train_images=200)
     warm_up, cosine, steps = cfg.param_scheduler
     assert (cfg.train_cfg.max_epochs, cfg.train_cfg.val_interval) == (3, 3)
-    assert warm_up.end == 100
+    assert warm_up.end == 15  # a tenth of 3 x 50 iterations
     assert (cosine.begin, cosine.end, cosine.T_max) == (0, 3, 3)
     assert steps.milestones == [2, 3]
+
+
+def test_a_long_schedule_keeps_its_warm_up() -> None:
+    warm_up = dict(type='LinearLR', by_epoch=False, begin=0, end=100)
+    cfg = Config(dict(train_cfg=dict(max_epochs=12), train_dataloader=dict(batch_size=4), param_scheduler=[warm_up]))
+    set_schedule(cfg, epochs=12, train_images=400)
+    assert cfg.param_scheduler[0].end == 100
+
+
+def test_the_image_size_reaches_every_pipeline() -> None:
+    pipeline = [dict(type='Load'), dict(type='Resize', scale=(512, 512), keep_ratio=True)]
+    loaders = {f'{split}_dataloader': dict(dataset=dict(pipeline=pipeline)) for split in ('train', 'val', 'test')}
+    cfg = Config(loaders)
+    set_image_size(cfg, 256)
+    for loader in loaders:
+        assert cfg[loader].dataset.pipeline[1] == dict(type='Resize', scale=(256, 256), keep_ratio=True)
 
 
 def test_the_data_root_reaches_wrapped_datasets() -> None:

@@ -9,20 +9,18 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from tqdm import tqdm
 
 from .. import __version__
 from ..datasets.scenes import SceneConfig, write_scenes
 from ..errors import MissingDependencyError
 from .configs import load_config
-from .demo_plan import DEMO_CONFIG, VAL_SEED_OFFSET, DemoPlan, Progress, set_data_root, set_epochs
+from .demo_pictures import draw_demo
+from .demo_plan import DEMO_CONFIG, VAL_SEED_OFFSET, DemoPlan, Progress, set_data_root, set_image_size, set_schedule
 from .files import write_json, write_text
-from .predictor import ImagePrediction, Predictor
+from .predictor import Predictor
 from .pretrained import fetch_mobilenetv2
 from .testing import test
 from .training import train
-
-GALLERY_IMAGES = 6
 
 
 @dataclass(frozen=True)
@@ -80,6 +78,9 @@ def run_demo(
         device: 'cpu', 'cuda', 'cuda:1'; None takes the first GPU, else the CPU.
         progress: show progress bars; None: when stderr is a terminal.
 
+    The full demo makes its scenes in two processes: a script that calls it must do so under
+    ``if __name__ == '__main__':``.
+
     Returns:
         Metrics, times and the files to look at.
 
@@ -97,7 +98,7 @@ def run_demo(
     with state.phase('evaluate'):
         metrics = test(str(config), checkpoint, work_dir=folder / 'evaluation', device=device, progress=progress)
     with state.phase('draw'):
-        pictures = _draw(folder, config, checkpoint, device, show)
+        pictures = draw_demo(folder, Predictor(config, checkpoint, device=device), show)
     report = folder / 'results.md'
     result = DemoResult(folder, config, checkpoint, metrics, dict(state.seconds), (report, *pictures))
     write_json(folder / 'metrics.json', _record(result, plan))
@@ -108,8 +109,10 @@ def run_demo(
 def _write_data(data: Path, plan: DemoPlan, show: bool) -> None:
     """Training and validation scenes; scenes that exist are kept."""
     config = SceneConfig(size=(plan.scene_size, plan.scene_size))
-    write_scenes(data / 'train', plan.train_images, config, seed=plan.seed, progress=show)
-    write_scenes(data / 'val', plan.val_images, config, seed=plan.seed + VAL_SEED_OFFSET, progress=show)
+    write_scenes(data / 'train', plan.train_images, config, seed=plan.seed, workers=plan.workers, progress=show)
+    write_scenes(
+        data / 'val', plan.val_images, config, seed=plan.seed + VAL_SEED_OFFSET, workers=plan.workers, progress=show
+    )
 
 
 def _train(folder: Path, plan: DemoPlan, device: str | None, progress: bool | None) -> tuple[Path, Path]:
@@ -128,7 +131,8 @@ def _config(folder: Path, plan: DemoPlan) -> Config:
     """The demo's config for these sizes and this folder."""
     cfg = load_config(DEMO_CONFIG)
     set_data_root(cfg, folder.resolve() / 'data')
-    set_epochs(cfg, plan.epochs)
+    set_schedule(cfg, plan.epochs, plan.train_images)
+    set_image_size(cfg, plan.scene_size)
     cfg.randomness = dict(seed=plan.seed)
     cfg.model.backbone.init_cfg = _weights(folder) if plan.pretrained else None
     return cfg
@@ -142,24 +146,6 @@ def _weights(folder: Path) -> dict[str, str] | None:
         print(f'training starts from random weights: {error}', file=sys.stderr)
         return None
     return dict(type='Pretrained', checkpoint=str(path.resolve()))
-
-
-def _draw(folder: Path, config: Path, checkpoint: Path, device: str | None, show: bool) -> list[Path]:
-    """Pictures of predictions over truth, and the training curves."""
-    from ..visualization import plot_training_curves, prediction_gallery
-
-    predictor = Predictor(config, checkpoint, device=device)
-    paths = sorted((folder / 'data' / 'val' / 'images').glob('*.png'))[:GALLERY_IMAGES]
-    predictions = [predictor(path) for path in tqdm(paths, desc='draw', unit='image', disable=not show)]
-    gallery = folder / 'gallery.png'
-    prediction_gallery([_gallery_item(prediction) for prediction in predictions], predictor.classes, gallery)
-    curves = folder / 'curves.png'
-    plot_training_curves(folder / 'run', curves)
-    return [gallery, curves]
-
-
-def _gallery_item(prediction: ImagePrediction) -> dict[str, Any]:
-    return {}
 
 
 def _record(result: DemoResult, plan: DemoPlan) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..errors import InputError
+from .classes import innermost_dataset
 from .files import write_json
 
 DEMO_CONFIG = 'stn_det::oriented_point/oriented-point-le90_mobilenetv2_fpn_demo_scenes.py'
@@ -32,6 +33,11 @@ class DemoPlan:
     """Start from ImageNet weights where they can be had."""
     seed: int
 
+    @property
+    def workers(self) -> int:
+        """Processes that make the scenes; a few scenes are not worth starting any."""
+        return 2 if self.train_images > 50 else 1
+
     @classmethod
     def make(cls, quick: bool, seed: int, images: int | None, epochs: int | None) -> 'DemoPlan':
         """The full or the quick plan, with the given numbers put in.
@@ -45,7 +51,7 @@ class DemoPlan:
         if seed < 0:
             raise InputError(f'seed is {seed}; expected 0 or more.')
         full = cls(train_images=400, val_images=100, scene_size=512, epochs=12, pretrained=True, seed=seed)
-        small = cls(train_images=16, val_images=6, scene_size=256, epochs=2, pretrained=False, seed=seed)
+        small = cls(train_images=16, val_images=6, scene_size=256, epochs=6, pretrained=False, seed=seed)
         base = asdict(small if quick else full)
         if images is not None:
             base.update(train_images=images, val_images=max(2, images // 4))
@@ -94,22 +100,35 @@ class Progress:
 
 def set_data_root(cfg: Config, data_root: Path) -> None:
     """Point the datasets of all loaders to ``data_root``."""
-    from .classes import innermost_dataset
-
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader')
         if loader:
             innermost_dataset(loader['dataset'])['data_root'] = f'{data_root}/'
 
 
-def set_epochs(cfg: Config, epochs: int) -> None:
-    """Change the number of epochs and stretch the learning-rate schedule to it."""
+def set_schedule(cfg: Config, epochs: int, train_images: int) -> None:
+    """Change the number of epochs and fit the learning-rate schedule to it.
+
+    Parts counted in epochs are stretched; parts counted in iterations, such as a warm-up, take at most a tenth of all.
+    """
     before = cfg.train_cfg.max_epochs
     cfg.train_cfg.max_epochs = epochs
     cfg.train_cfg.val_interval = min(cfg.train_cfg.get('val_interval', 1), epochs)
+    iterations = epochs * max(1, train_images // cfg.train_dataloader.batch_size)
     for scheduler in cfg.get('param_scheduler') or []:
         if scheduler.get('by_epoch', True):
             _stretch(scheduler, epochs / before)
+        elif 'end' in scheduler:
+            scheduler['end'] = min(scheduler['end'], max(1, iterations // 10))
+
+
+def set_image_size(cfg: Config, size: int) -> None:
+    """Let all loaders resize images to ``size`` pixels."""
+    for split in ('train', 'val', 'test'):
+        loader = cfg.get(f'{split}_dataloader')
+        for step in innermost_dataset(loader['dataset'])['pipeline'] if loader else []:
+            if step['type'] == 'Resize':
+                step['scale'] = (size, size)
 
 
 def _stretch(scheduler: dict[str, Any], factor: float) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 from mmengine.config import Config
 from tqdm import tqdm
 
@@ -157,16 +158,13 @@ def _write(prediction: ImagePrediction, target: Path, draw: bool) -> None:
 
 
 def _draw(prediction: ImagePrediction, path: Path) -> None:
-    import cv2
-
     from ..visualization import draw_oriented_boxes
 
-    image = cv2.imread(str(prediction.path), cv2.IMREAD_COLOR)
     drawn = draw_oriented_boxes(
-        image[..., ::-1],
+        prediction.image(),
         prediction.boxes,
         labels=prediction.labels,
         scores=prediction.scores,
-        class_names=prediction.classes,
+        classes=prediction.classes,
     )
     cv2.imwrite(str(path), drawn[..., ::-1])

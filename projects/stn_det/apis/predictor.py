@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from ..errors import ConfigError, InputError
+from ..errors import ConfigError, ImageError, InputError
 from ..geometry import rbox_to_qbox
 from .classes import check_classes, config_classes, innermost_dataset, load_checkpoint_file
 from .configs import load_config
@@ -44,6 +45,17 @@ class ImagePrediction:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def image(self) -> np.ndarray:
+        """The image as ``(H, W, 3)`` RGB uint8, for drawing.
+
+        Raises:
+            ImageError: when the file cannot be read any more.
+        """
+        pixels = cv2.imread(str(self.path), cv2.IMREAD_COLOR)
+        if pixels is None:
+            raise ImageError(f'image {self.path} cannot be read; it was there for the prediction.')
+        return np.ascontiguousarray(pixels[..., ::-1])
 
     def corners(self) -> np.ndarray:
         """Corners of the boxes ``(K, 8)``: x1, y1, ..., x4, y4 in pixels, clockwise on screen."""
@@ -121,6 +133,7 @@ class Predictor:
         init_default_scope(self.cfg.get('default_scope', 'mmdet'))
         self.pipeline = Compose(_without_truth(self.cfg))
         self.model = _build_model(self.cfg, content, checkpoint).to(self.device).eval()
+        self._run: Any = self.model.test_step
 
     @torch.inference_mode()
     def __call__(self, image: str | Path) -> ImagePrediction:
@@ -132,7 +145,7 @@ class Predictor:
         path = Path(image)
         packed = self.pipeline({'img_path': str(path), 'img_id': 0})
         sample = packed['data_samples']
-        found = self.model.test_step({'inputs': [packed['inputs']], 'data_samples': [sample]})[0].pred_instances
+        found = self._run({'inputs': [packed['inputs']], 'data_samples': [sample]})[0].pred_instances
         boxes = getattr(found.bboxes, 'tensor', found.bboxes)
         order = torch.argsort(found.scores, descending=True, stable=True)
         height, width = sample.ori_shape[:2]
