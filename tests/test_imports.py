@@ -44,6 +44,7 @@ LAW: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             'torch',
             'numpy',
             'cv2',
+            'PIL',
             'matplotlib',
             'mmengine',
             'mmdet.visualization',
