@@ -10,7 +10,6 @@ from . import engine, evaluation, models, registry, structures
 from .datasets import dota, rotated_coco, transforms
 from .engine.resume import allow_mmengine_checkpoints
 from .visualization import visualizer
-from .visualization import visualizer
 # isort: on
 
 allow_mmengine_checkpoints()
