@@ -108,6 +108,18 @@ def test_other_paths_are_not(text: str) -> None:
     assert not MACHINE_PATH.search(text)
 
 
+def test_links_between_pages_lead_somewhere() -> None:
+    link = re.compile(r'\]\((?!https?:|#)([^)#\s]+)')
+    found = [
+        f'{relative(page)}: {target}'
+        for page in tracked_files()
+        if page.suffix == '.md'
+        for target in link.findall(page.read_text(encoding='utf-8'))
+        if not (page.parent / target).exists()
+    ]
+    assert not found
+
+
 def test_no_unfinished_marks() -> None:
     marks = re.compile(r'\b(?:TODO|FIXME|XXX)\b')
     found = [
