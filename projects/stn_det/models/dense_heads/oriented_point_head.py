@@ -39,8 +39,9 @@ class OrientedPointHead(BaseDenseHead):
         loss_cls: config of the classification loss on (label, quality) targets.
         loss_bbox: config of the main box loss, weighted by quality.
         loss_iou: config of a second box loss, or None. Gaussians cannot see how a square is turned; an exact IoU can.
-        loss_angle_weight: weight of ``1 - cos(2 * error)`` on the angle vector, scaled by how elongated the box is;
-            0 leaves the term out.
+        loss_angle_weight: weight of the squared error of the angle vector, scaled by how elongated the box is; 0 leaves
+            the term out. Without it training settles for upright boxes: where an upright box covers a turned object,
+            neither IoU nor Gaussians say which way to turn.
         train_cfg: not used by this head; accepted as every mmdet detector passes it.
         test_cfg: ``nms_pre``, ``score_thr``, ``nms=dict(iou_threshold)``, ``max_per_img``.
         init_cfg: weight initialisation.
@@ -71,7 +72,7 @@ class OrientedPointHead(BaseDenseHead):
         loss_cls: OptConfigType = None,
         loss_bbox: OptConfigType = None,
         loss_iou: OptConfigType = None,
-        loss_angle_weight: float = 0.0,
+        loss_angle_weight: float = 1.0,
         train_cfg: OptConfigType = None,
         test_cfg: OptConfigType = None,
         init_cfg: OptMultiConfig = None,
@@ -208,12 +209,14 @@ class OrientedPointHead(BaseDenseHead):
 
     @staticmethod
     def _angle_error(code: Tensor, truth: Tensor) -> Tensor:
-        """``1 - cos(2 * error)`` of codes ``(K, 6)``, fading to zero for boxes ``(K, 5)`` that are nearly square."""
-        vector = nn.functional.normalize(code[:, 4:], dim=1, eps=1e-4)
+        """Half the squared distance of angle vectors in codes ``(K, 6)`` from those of boxes ``(K, 5)``.
+
+        Fades to zero for boxes that are nearly square, whose angle means little.
+        """
         angle = 2 * truth[:, 4]
-        agreement = vector[:, 0] * angle.cos() + vector[:, 1] * angle.sin()
-        elongation = (truth[:, 2] - truth[:, 3]).abs() / (truth[:, 2] + truth[:, 3]).clamp(min=1e-6)
-        return (1 - agreement) * elongation
+        squared = (code[:, 4] - angle.cos()) ** 2 + (code[:, 5] - angle.sin()) ** 2
+        short, long = truth[:, 2:4].clamp(min=1e-3).aminmax(dim=1)
+        return 0.5 * squared * (1 - (short / long) ** 2)
 
     def _flatten(self, cls_scores: list[Tensor], bbox_preds: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Points ``(P, 3)``, float32 logits ``(N, P, C)`` and codes ``(N, P, 6)`` of all levels."""
