@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from stn_det.datasets.scenes.appearance import Appearance
-from stn_det.datasets.scenes.tiles import TILE_GSD, tile
+from stn_det.datasets.scenes.tiles import ISOTROPIC, TILE, TILE_GSD, tile
 from stn_det.datasets.scenes.trees import canopy, light_canopy
 from stn_det.datasets.scenes.view import View, rotation
 from stn_det.datasets.scenes.world import Cover, World
@@ -40,6 +40,27 @@ def _warp(source: np.ndarray, view: View, heading: float, box: Box) -> np.ndarra
     return cv2.warpPerspective(source, matrix, (x2 - x1, y2 - y1), flags=flags, borderMode=cv2.BORDER_WRAP)
 
 
+def _sample(name: str, view: View, heading: float, box: Box) -> np.ndarray:
+    """(h, w, 3) uint8 part of the tile ``name`` as it lies in ``box``.
+
+    Textures without a direction are cut out and scaled, not turned, which is several times as fast; ``heading`` then
+    only chooses the place.
+    """
+    width, height = view.size
+    step = view.gsd / TILE_GSD
+    wide, high = math.ceil(width * step), math.ceil(height * step)
+    if name not in ISOTROPIC or max(wide, high) > TILE:
+        return _warp(tile(name), view, heading, box)
+    share = (heading / (2 * math.pi)) % 1.0
+    x, y = int(share * (TILE - wide)), int((7 * share) % 1.0 * (TILE - high))
+    part = tile(name)[y : y + high, x : x + wide]
+    if int(97 * share) % 2:
+        part = cv2.transpose(tile(name)[x : x + wide, y : y + high])
+    whole = cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR)
+    x1, y1, x2, y2 = box
+    return whole[y1:y2, x1:x2]
+
+
 class Ground:
     """Paints the ground of one world as one sensor sees it, sharing textures between its covers.
 
@@ -47,21 +68,17 @@ class Ground:
         world: What lies on the ground.
         view: The sensor's geometry.
         look: The sensor's colours.
+
+    Attributes:
+        uneven: (H, W) uint8 uneven texture over the whole image, for edges, stains and wear; known once painted.
     """
 
     def __init__(self, world: World, view: View, look: Appearance) -> None:
         self.world, self.view, self.look = world, view, look
         self._whole: Box = (0, 0, *view.size)
-        self._speckle: np.ndarray | None = None
+        self.uneven = np.full((view.size[1], view.size[0]), 128, np.uint8)
         self._cache: dict[tuple, np.ndarray] = {}
         self._uses = Counter(self._key(cover) for cover in world.covers)
-
-    @property
-    def speckle(self) -> np.ndarray:
-        """(H, W) uint8 uneven texture over the whole image, for edges, stains and wear."""
-        if self._speckle is None:
-            self._speckle = np.ascontiguousarray(_warp(tile('speckle'), self.view, 0.3, self._whole)[..., 1])
-        return self._speckle
 
     def paint(self) -> np.ndarray:
         """Return the (H, W, 3) uint8 ground with every cover, stain and wake of the world."""
@@ -106,13 +123,16 @@ class Ground:
             return light_canopy(_warp(canopy(), self.view, cover.heading, box), local, self.look.foliage())
         if cover.colour is not None:
             base = np.array(self.look.colour(cover.colour, cover.material), float)
-            name, change, strength = 'speckle', base * 0.02, 0.035
+            name, change, strength = 'plain', base * 0.02, 0.035
         else:
             name, base, change, strength = self.look.cover(cover.kind, cover.shade)
-        # colour = base + mixture * change + detail * strength * base, as one matrix on the tile's two channels.
-        linear = np.stack([change, base * strength], axis=1) / _LEVEL
+        # colour = base + mixture * change + detail * strength * base, as one matrix on the tile's channels.
+        linear = np.stack([change, base * strength, np.zeros(3)], axis=1) / _LEVEL
         offset = base - linear.sum(axis=1) * 128.0
-        return cv2.transform(_warp(tile(name), self.view, cover.heading, box), np.column_stack([linear, offset]))
+        sample = _sample(name, self.view, cover.heading, box)
+        if cover.outline is None:
+            self.uneven = np.ascontiguousarray(sample[..., 2])
+        return cv2.transform(sample, np.column_stack([linear, offset]))
 
     def _mask(self, cover: Cover) -> tuple[np.ndarray, Box] | None:
         """Cover's share of each pixel, (h, w) float32, and the box of the image it is for; None when out of sight."""
@@ -129,7 +149,7 @@ class Ground:
             return None
         if cover.soft > 0:
             mask = cv2.GaussianBlur(mask, (0, 0), max(0.4, cover.soft / self.view.gsd))
-            ragged = cv2.addWeighted(mask, 3.0, self.speckle[y1:y2, x1:x2], 1.5, -256.0 - 1.5 * 128.0)
+            ragged = cv2.addWeighted(mask, 3.0, self.uneven[y1:y2, x1:x2], 1.5, -256.0 - 1.5 * 128.0)
             mask = cv2.min(ragged, cv2.convertScaleAbs(mask, None, 3.0))
         return mask.astype(np.float32) * np.float32(1 / 255), (x1, y1, x2, y2)
 
@@ -146,7 +166,7 @@ class Ground:
 
     def _stains(self, image: np.ndarray) -> None:
         """Soft dark or light marks: oil, tyre tracks, repairs, worn paths."""
-        uneven = cv2.LUT(self.speckle, _ramp(88, 100, 0.35, 0.15, 1.0))
+        uneven = cv2.LUT(self.uneven, _ramp(88, 100, 0.35, 0.15, 1.0))
         for sign, change in ((-1.0, -0.6), (1.0, 0.45)):
             marks = [(points, abs(amount)) for points, amount in self.world.stains if amount * sign > 0]
             if marks:
@@ -165,7 +185,12 @@ class Ground:
         mask = cv2.multiply(mask, cv2.LUT(churn, _ramp(128, 70, 0.55, 0.1, 0.9)), scale=1 / 255)
         share = mask.astype(np.float32) / 255
         level = {'colour': (206, 216, 216), 'infrared': (62,) * 3, 'sar': (96,) * 3}[self.look.sensor]
-        image[:] = cv2.blendLinear(image, np.full_like(image, level), 1.0 - share, share)
+        image[:] = cv2.blendLinear(image, solid(image.shape, level), 1.0 - share, share)
+
+
+def solid(shape: tuple[int, ...], colour: tuple[int, int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 of one colour."""
+    return cv2.merge([np.full(shape[:2], value, np.uint8) for value in colour])
 
 
 def _ramp(centre: float, width: float, middle: float, low: float, high: float) -> np.ndarray:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from stn_det.datasets.scenes.appearance import Appearance
-from stn_det.datasets.scenes.ground import Ground
+from stn_det.datasets.scenes.ground import Ground, solid
 from stn_det.datasets.scenes.shapes import Colour
 from stn_det.datasets.scenes.trees import draw_crown, light_crowns
 from stn_det.datasets.scenes.view import View
@@ -132,13 +132,13 @@ class Raster:
             return self._sprites(self._sprites(image, low), tall)
         ground = Ground(self.world, self.view, self.look)
         image = ground.paint()
-        self._marks(image, ground.speckle)
+        self._marks(image, ground.uneven)
         self._contact(image, low + tall)
         self._shade(image, shadow_points(low, self.view))
         image = self._sprites(image, low)
         self._shade(image, shadow_points(tall, self.view) + self._tree_shadows())
         image = self._sprites(image, tall)
-        wear = cv2.LUT(ground.speckle, np.round(128 + (np.arange(256) - 128) * 0.09).astype(np.uint8))
+        wear = cv2.LUT(ground.uneven, np.round(128 + (np.arange(256) - 128) * 0.09).astype(np.uint8))
         cv2.multiply(image, cv2.merge([wear] * 3), dst=image, scale=1 / 128)
         self._crowns(image)
         return image
@@ -183,7 +183,7 @@ class Raster:
             if outlines:
                 mask = cv2.multiply(self._mask(outlines), thickness, scale=1 / 255)
                 share = mask.astype(np.float32) * np.float32(1 / 255)
-                image[:] = cv2.blendLinear(image, np.full_like(image, self.look.paint[paint]), 1.0 - share, share)
+                image[:] = cv2.blendLinear(image, solid(image.shape, self.look.paint[paint]), 1.0 - share, share)
 
     def _contact(self, image: np.ndarray, placed: list[Placed]) -> None:
         """Darken the ground close to things that stand on it, where less of the sky reaches it."""

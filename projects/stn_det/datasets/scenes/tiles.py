@@ -1,4 +1,4 @@
-"""Ground textures as tileable two-channel tiles: colour mixture and fine detail."""
+"""Ground textures as tileable tiles: colour mixture, fine detail, and unevenness for edges, stains and wear."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ TILE = 1024
 
 TILE_GSD = 0.2
 """Metres per pixel of a tile, so that it repeats after about 205 m."""
+
+
+ISOTROPIC = frozenset({'asphalt', 'grass', 'soil', 'water', 'plain'})
+"""Tiles without lines; they need not be turned with the ground."""
 
 
 def _grid_lines(spacing: int, width: int) -> np.ndarray:
@@ -83,7 +87,7 @@ def _mown(rng: np.random.Generator) -> np.ndarray:
     return to_tile(mix, 0.8 * fractal_noise(rng, TILE, (256, 256), 3, 0.8))
 
 
-def _speckle(rng: np.random.Generator) -> np.ndarray:
+def _plain(rng: np.random.Generator) -> np.ndarray:
     return to_tile(lattice_noise(rng, TILE, (TILE, TILE)), fractal_noise(rng, TILE, (16, 16), 6, 0.75))
 
 
@@ -96,17 +100,18 @@ _MAKERS = {
     'crop': lambda rng: _crop(rng, 8, 0.8),
     'plough': lambda rng: _crop(rng, 4, 0.9),
     'mown': _mown,
-    'speckle': _speckle,
+    'plain': _plain,
 }
 
 
 @cache
 def tile(name: str) -> np.ndarray:
-    """Return the tile ``name``: (1024, 1024, 2) uint8 of mixture and detail, made on first use.
+    """Return the tile ``name``: (1024, 1024, 3) uint8 of mixture, detail and unevenness, made on first use.
 
     Every tile has its own fixed seed, so the order in which tiles are first used changes nothing.
     """
     seed = np.random.SeedSequence([7, *name.encode()])
     made = _MAKERS[name](np.random.default_rng(seed))
+    made = np.dstack([made, to_tile(fractal_noise(np.random.default_rng(seed), TILE, (16, 16), 6, 0.75))])
     made.setflags(write=False)
     return made

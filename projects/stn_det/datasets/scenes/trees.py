@@ -12,7 +12,6 @@ from stn_det.datasets.scenes.tiles import TILE
 
 _SIDE = 56
 _COUNT = 12
-_SQUARES = (((np.arange(256) - 128) / 120.0) ** 2).astype(np.float32)
 
 
 def _normals(height: np.ndarray) -> np.ndarray:
@@ -95,17 +94,16 @@ def light_canopy(sample: np.ndarray, sun: np.ndarray, foliage: np.ndarray) -> np
     Returns:
         (H, W, 3) uint8 colours.
     """
-    # The lit share of each leaf: normal times sun, with z from a table of the two packed slopes.
-    linear = np.array([[sun[0] / 120, sun[1] / 120, -128 * (sun[0] + sun[1]) / 120]], np.float32)
-    slopes = cv2.transform(sample[..., :2].astype(np.float32), linear)
-    squares = cv2.transform(cv2.LUT(sample[..., :2], _SQUARES), np.array([[-1.0, -1.0, 1.0]], np.float32))
-    facing = np.maximum(slopes + cv2.sqrt(np.maximum(squares, 0.0)) * np.float32(sun[2]), 0.0)
-    shade = sample[..., 3].astype(np.float32)
-    bright = (0.10 + 0.95 * facing) * sample[..., 2] * (0.0034 + 0.0000085 * shade)
+    x, y, depth, shade = (plane.astype(np.float32) for plane in cv2.split(sample))
+    x -= 128.0
+    y -= 128.0
+    upward = cv2.sqrt(np.maximum(1.0 - (x * x + y * y) * np.float32(1 / 120**2), 0.0))
+    facing = np.maximum(x * np.float32(sun[0] / 120) + y * np.float32(sun[1] / 120) + upward * np.float32(sun[2]), 0.0)
+    bright = (0.10 + 0.95 * facing) * depth * (0.0034 + 0.0000085 * shade)
     warm = bright * (shade - 128.0)
     change = (foliage[1] - foliage[0]) * 1.25
-    tones = np.column_stack([change, np.array([14, 4, -6]) / 255, foliage[0]]).astype(np.float32)
-    return cv2.convertScaleAbs(np.maximum(cv2.transform(cv2.merge([bright, warm]), tones), 0.0))
+    tones = np.column_stack([change, np.array([14, 4, -6]) / 255, np.zeros(3), foliage[0]]).astype(np.float32)
+    return cv2.convertScaleAbs(np.maximum(cv2.transform(cv2.merge([bright, warm, warm]), tones), 0.0))
 
 
 def light_crowns(sun: np.ndarray, foliage: np.ndarray) -> np.ndarray:
