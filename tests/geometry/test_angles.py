@@ -20,7 +20,7 @@ DTYPES = st.sampled_from([torch.float32, torch.float64])
 
 
 @given(ANGLES, st.floats(-7, 7), st.sampled_from([PI / 2, PI, 2 * PI]), DTYPES)
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 def test_normalize_angle_range_direction_and_idempotence(theta, start, period, dtype):
     angle = torch.tensor(theta, dtype=dtype)
     result = normalize_angle(angle, start, period)
@@ -61,7 +61,7 @@ def test_normalize_angle_rejects_period():
 
 
 @given(BOXES, st.sampled_from(FORMS), DTYPES)
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None, derandomize=True)
 def test_forms_keep_the_rectangle_and_their_ranges(box_distance, box, form, dtype):
     boxes = torch.tensor([box], dtype=dtype)
     result = canonicalize_rboxes(boxes, form)
@@ -81,7 +81,7 @@ def test_forms_keep_the_rectangle_and_their_ranges(box_distance, box, form, dtyp
 
 
 @given(BOXES, st.sampled_from(FORMS[:-1]), st.sampled_from(FORMS[:-1]))
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 def test_forms_convert_into_one_another(box_distance, box, first, second):
     boxes = torch.tensor([box], dtype=torch.float64)
     direct = canonicalize_rboxes(boxes, second)

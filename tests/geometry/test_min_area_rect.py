@@ -59,7 +59,7 @@ def test_box_is_that_of_opencv(box_distance):
 
 
 @given(st.lists(COORDINATES, min_size=8, max_size=8))
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=120, deadline=None, derandomize=True)
 def test_encloses_all_corners_with_least_area(values):
     quad = torch.tensor([values], dtype=torch.float64)
     box = qbox_to_rbox(quad)
@@ -72,7 +72,7 @@ def test_encloses_all_corners_with_least_area(values):
 
 
 @given(st.lists(COORDINATES, min_size=8, max_size=8), st.permutations(range(4)))
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_order_of_corners_does_not_matter(values, order):
     quad = torch.tensor(values, dtype=torch.float64)
     shuffled = quad.reshape(4, 2)[list(order)].reshape(8)
@@ -89,7 +89,7 @@ def test_order_of_corners_does_not_matter(values, order):
         ([1, 1, 1, 1, 1, 1, 1, 9], (1, 5, 8, 0, -math.pi / 2)),
         ([0, 0, 4, 0, 4, 2, 4, 2], (2.4, 0.2, 20**0.5, 8 / 20**0.5, math.atan2(2, 4))),  # a triangle: longest side
         ([0, 0, 4, 2, 4, 0, 0, 2], (2, 1, 4, 2, 0)),  # a bow tie
-        ([0, 0, 8, 0, 3, 1, 3, 4], (4, 2, 8, 4, 0)),  # not convex
+        ([0, 0, 8, 0, 4, 1, 3, 4], (4, 2, 8, 4, 0)),  # not convex
     ],
 )
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])

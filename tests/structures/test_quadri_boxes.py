@@ -32,6 +32,13 @@ def test_overlaps_are_those_of_polygons(qboxes):
     assert torch.allclose(QuadriBoxes.overlaps(boxes, boxes, is_aligned=True), torch.ones(12), atol=1e-4)
 
 
+def test_overlap_over_the_area_of_the_first():
+    small = QuadriBoxes([[45.0, 45.0, 55.0, 45.0, 55.0, 55.0, 45.0, 55.0]])
+    big = QuadriBoxes([[40.0, 40.0, 60.0, 40.0, 60.0, 60.0, 40.0, 60.0]])
+    assert torch.allclose(QuadriBoxes.overlaps(small, big, mode='iof'), torch.ones(1, 1), atol=1e-5)
+    assert torch.allclose(QuadriBoxes.overlaps(big, small, mode='iof'), torch.full((1, 1), 0.25), atol=1e-5)
+
+
 def test_overlaps_convert_other_box_types():
     rotated = RotatedBoxes([[50.0, 50.0, 20.0, 10.0, 0.4]])
     assert torch.allclose(QuadriBoxes.overlaps(rotated, rotated.convert_to('qbox')), torch.ones(1, 1), atol=1e-4)

@@ -40,15 +40,16 @@ def min_area_rboxes(corners: Tensor) -> Tensor:
 
 
 def _directions(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Unit directions and lengths of the six pairs; two equal points take over the direction of the longest pair."""
+    """Unit directions and lengths of the six pairs; the x axis and 0 for two equal points.
+
+    The x axis gives a rectangle that encloses the points as well, so it does no harm as one more candidate.
+    """
     pairs = points[..., _PAIR_SECOND, :] - points[..., _PAIR_FIRST, :]  # (..., 6, 2)
-    squared = pairs.detach().square().sum(-1)
-    longest = squared.argmax(dim=-1)[..., None, None].expand(*squared.shape[:-1], 1, 2)
-    pairs = torch.where(squared[..., None] > 0, pairs, pairs.gather(-2, longest))
-    x_axis = torch.stack([torch.ones_like(squared), torch.zeros_like(squared)], dim=-1)
-    pairs = torch.where((pairs == 0).all(-1, keepdim=True), x_axis, pairs)
-    length = torch.hypot(pairs[..., 0], pairs[..., 1])
-    return pairs[..., 0] / length, pairs[..., 1] / length, squared.sqrt()
+    x, y = pairs.unbind(-1)
+    equal = (x == 0) & (y == 0)
+    x = x.masked_fill(equal, 1)
+    length = torch.hypot(x, y)
+    return x / length, y / length, length.detach().masked_fill(equal, 0)
 
 
 def _smallest(w: Tensor, h: Tensor, length: Tensor, corners: Tensor) -> Tensor:

@@ -149,16 +149,14 @@ def _nearest_rectangle(w: Tensor, h: Tensor, theta: Tensor, jacobian: Jacobian) 
     """Rectangle nearest to the parallelogram that a Jacobian makes of a box, with the parallelogram's area.
 
     With p and q the images of the unit vectors along w and h, the axes (r1, r2) of the rectangle maximise
-    ``w^2 (r1.p)^2 + h^2 (r2.q)^2``, whose stationary angle has a closed form in the doubled angle. For det J > 0 that
-    angle lies between p and q turned back by a right angle, hence r1.p and r2.q are positive; a mirror image is brought
-    to that case by -q, which describes the same rectangle.
+    ``w^2 (r1.p)^2 + h^2 (r2.q)^2``, whose stationary angle has a closed form in the doubled angle. That angle lies
+    between p and q turned back by a right angle (-q for a mirror image, which is the same rectangle), hence neither
+    r1.p nor r2.q is 0 unless J is singular.
     """
     (a, b), (c, d) = jacobian
-    det = a * d - b * c
     cos, sin = theta.cos(), theta.sin()
     px, py = a * cos + b * sin, c * cos + d * sin
-    sign = torch.where(det < 0, -1.0, 1.0)
-    qx, qy = (b * cos - a * sin) * sign, (d * cos - c * sin) * sign
+    qx, qy = b * cos - a * sin, d * cos - c * sin
     empty = (w == 0) & (h == 0)  # no side to weigh the two directions by
     weight_w, weight_h = w.square().masked_fill(empty, 1), h.square().masked_fill(empty, 1)
     doubled_sin = 2 * (weight_w * px * py - weight_h * qx * qy)
@@ -169,7 +167,7 @@ def _nearest_rectangle(w: Tensor, h: Tensor, theta: Tensor, jacobian: Jacobian) 
     new = torch.where(behind, new + torch.pi, new)
     along, across = (rx * px + ry * py).abs(), (rx * qy - ry * qx).abs()
     product = along * across
-    fit = safe_sqrt(torch.where(product > 0, det.abs() / product.masked_fill(product <= 0, 1), 1))
+    fit = safe_sqrt(torch.where(product > 0, (a * d - b * c).abs() / product.masked_fill(product <= 0, 1), 1))
     return w * along * fit, h * across * fit, new
 
 
