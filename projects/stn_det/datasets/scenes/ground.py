@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -40,25 +41,33 @@ def _warp(source: np.ndarray, view: View, heading: float, box: Box) -> np.ndarra
     return cv2.warpPerspective(source, matrix, (x2 - x1, y2 - y1), flags=flags, borderMode=cv2.BORDER_WRAP)
 
 
-def _sample(name: str, view: View, heading: float, box: Box) -> np.ndarray:
-    """(h, w, 3) uint8 part of the tile ``name`` as it lies in ``box``.
+def _sample(name: str, view: View, heading: float, box: Box) -> tuple[np.ndarray, bool]:
+    """(h, w, C) uint8 part of the tile ``name`` as it lies in ``box``, and whether it is turned with the ground.
 
     Textures without a direction are cut out and scaled, not turned, which is several times as fast; ``heading`` then
     only chooses the place.
     """
-    width, height = view.size
-    step = view.gsd / TILE_GSD
-    wide, high = math.ceil(width * step), math.ceil(height * step)
-    if name not in ISOTROPIC or max(wide, high) > TILE:
-        return _warp(tile(name), view, heading, box)
-    share = (heading / (2 * math.pi)) % 1.0
-    x, y = int(share * (TILE - wide)), int((7 * share) % 1.0 * (TILE - high))
-    part = tile(name)[y : y + high, x : x + wide]
-    if int(97 * share) % 2:
-        part = cv2.transpose(tile(name)[x : x + wide, y : y + high])
-    whole = cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR)
+    source = canopy() if name == 'canopy' else tile(name)
     x1, y1, x2, y2 = box
-    return whole[y1:y2, x1:x2]
+    side = _scaled_side(view.gsd)
+    if name not in ISOTROPIC or max(view.size) > side:
+        return _warp(source, view, heading, box), True
+    scaled = _scaled(name, side)
+    share = (heading / (2 * math.pi)) % 1.0
+    x, y = int(share * (side - view.size[0])), int((7 * share) % 1.0 * (side - view.size[1]))
+    return scaled[y + y1 : y + y2, x + x1 : x + x2], False
+
+
+def _scaled_side(gsd: float) -> int:
+    """Side in pixels of a tile scaled to a ground sample distance, in steps of 10 %."""
+    return round(TILE * 1.1 ** round(math.log(TILE_GSD / gsd, 1.1)))
+
+
+@lru_cache(maxsize=20)
+def _scaled(name: str, side: int) -> np.ndarray:
+    """(side, side, C) uint8 copy of a tile."""
+    source = canopy() if name == 'canopy' else tile(name)
+    return cv2.resize(source, (side, side), interpolation=cv2.INTER_AREA if side < TILE else cv2.INTER_LINEAR)
 
 
 class Ground:
@@ -118,9 +127,8 @@ class Ground:
 
     def _make_texture(self, cover: Cover, box: Box) -> np.ndarray:
         if cover.kind == 'forest':
-            sun = self.view.sun
-            local = np.append(rotation(-cover.heading) @ sun[:2], sun[2])
-            return light_canopy(_warp(canopy(), self.view, cover.heading, box), local, self.look.foliage())
+            sample, turned = _sample('canopy', self.view, cover.heading, box)
+            return light_canopy(sample, self._sun(cover.heading, turned), self.look.foliage())
         if cover.colour is not None:
             base = np.array(self.look.colour(cover.colour, cover.material), float)
             name, change, strength = 'plain', base * 0.02, 0.035
@@ -129,10 +137,16 @@ class Ground:
         # colour = base + mixture * change + detail * strength * base, as one matrix on the tile's channels.
         linear = np.stack([change, base * strength, np.zeros(3)], axis=1) / _LEVEL
         offset = base - linear.sum(axis=1) * 128.0
-        sample = _sample(name, self.view, cover.heading, box)
+        sample, _ = _sample(name, self.view, cover.heading, box)
         if cover.outline is None:
             self.uneven = np.ascontiguousarray(sample[..., 2])
         return cv2.transform(sample, np.column_stack([linear, offset]))
+
+    def _sun(self, heading: float, turned: bool) -> np.ndarray:
+        """(3,) direction to the sun in the frame of a texture that is turned with the ground, or laid on the image."""
+        sun = self.view.sun
+        linear = rotation(-heading) if turned else self.view.dst_from_ground[:2, :2] * self.view.gsd
+        return np.append(linear @ sun[:2], sun[2])
 
     def _mask(self, cover: Cover) -> tuple[np.ndarray, Box] | None:
         """Cover's share of each pixel, (h, w) float32, and the box of the image it is for; None when out of sight."""

@@ -93,8 +93,7 @@ def sprite_points(placed: list[Placed], view: View) -> tuple[np.ndarray, list[in
     for item in placed:
         stop = start + len(item.points)
         if item.sprite.lifted:
-            heights = [np.broadcast_to(height, size) for height, size in zip(item.sprite.heights, item.sizes)]
-            mapped[start:stop] += np.concatenate(heights)[:, None] * view.relief
+            mapped[start:stop] += np.array(item.sprite.heights)[:, None] * view.relief
         start = stop
     return mapped, [size for item in placed for size in item.sizes]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -47,7 +48,7 @@ def rounded(x1: float, x2: float, y1: float, y2: float, front: float, back: floa
     return np.concatenate(parts)
 
 
-def strip(start: np.ndarray | tuple, end: np.ndarray | tuple, width: float) -> np.ndarray:
+def strip(start: Sequence[float] | np.ndarray, end: Sequence[float] | np.ndarray, width: float) -> np.ndarray:
     """(4, 2) corners of a straight line of some width."""
     x1, y1, x2, y2 = float(start[0]), float(start[1]), float(end[0]), float(end[1])
     half = width / 2 / (math.hypot(x2 - x1, y2 - y1) or 1.0)
@@ -99,20 +100,20 @@ class Sprite:
     outlines: list[np.ndarray] = field(default_factory=list)
     colours: list[Colour] = field(default_factory=list)
     materials: list[str] = field(default_factory=list)
-    heights: list[float | np.ndarray] = field(default_factory=list)
+    heights: list[float] = field(default_factory=list)
     solids: list[tuple[np.ndarray, float, float]] = field(default_factory=list)
 
-    @property
-    def lifted(self) -> bool:
-        """Whether any part is above the ground, so that an oblique view displaces it."""
-        return self.tall and self.label is None
+    def __post_init__(self) -> None:
+        """Tall clutter is displaced by an oblique view, so it keeps a height for each of its points."""
+        self.lifted = self.tall and self.label is None
 
     def add(self, points: np.ndarray, colour: Colour, material: str, height: float | np.ndarray = 0.0) -> None:
         """Append a filled outline (K, 2); ``height`` (one value or (K,)) lifts clutter under an oblique view."""
         self.outlines.append(points)
         self.colours.append(colour)
         self.materials.append(material)
-        self.heights.append(height)
+        if self.lifted:
+            self.heights.extend(height.tolist() if isinstance(height, np.ndarray) else [height] * len(points))
 
     def cast(self, points: np.ndarray, bottom: float, top: float) -> None:
         """Append a prism over the convex outline (K, 2) between two heights that throws a shadow."""

@@ -15,7 +15,7 @@ TILE_GSD = 0.2
 """Metres per pixel of a tile, so that it repeats after about 205 m."""
 
 
-ISOTROPIC = frozenset({'asphalt', 'grass', 'soil', 'water', 'plain'})
+ISOTROPIC = frozenset({'asphalt', 'grass', 'soil', 'water', 'plain', 'canopy'})
 """Tiles without lines; they need not be turned with the ground."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
@@ -15,8 +15,23 @@ from stn_det.datasets.scenes.shapes import Sprite, box, strip
 from stn_det.datasets.scenes.view import View, rotation
 
 # Metres within which a sprite and its shadow certainly stay; drawing is skipped further out.
-_REACH = {'car': 12.0, 'truck': 24.0, 'container': 20.0, 'dumpster': 8.0, 'shed': 12.0, 'pallets': 9.0, 'house': 30.0,
-          'motorboat': 25.0, 'yacht': 50.0}  # fmt: skip
+_REACH = {
+    'car': 12.0,
+    'container': 20.0,
+    'dumpster': 8.0,
+    'house': 25.0,
+    'lamp_post': 30.0,
+    'motorboat': 22.0,
+    'painted_box': 12.0,
+    'pallets': 9.0,
+    'plane': 50.0,
+    'pond': 15.0,
+    'pool': 12.0,
+    'shed': 12.0,
+    'tank': 60.0,
+    'truck': 24.0,
+    'yacht': 50.0,
+}
 
 _CELL = 0.5
 """Side of a cell of the occupancy grid in metres."""
@@ -57,7 +72,7 @@ class Placed:
     sizes: list[int] = field(repr=False)
     solids: list[tuple[np.ndarray, float, float]] = field(repr=False)
 
-    @property
+    @cached_property
     def corners(self) -> np.ndarray:
         """(4, 2) ground corners of the body, front-left first, clockwise."""
         return box(self.x, self.y, self.sprite.length, self.sprite.width, self.heading)
@@ -86,6 +101,7 @@ class World:
         self._turns: dict[str, float] = {}
         columns, rows = int((self.x2 - self.x1) / _CELL) + 2, int((self.y2 - self.y1) / _CELL) + 2
         self._taken = np.zeros((rows, columns), np.uint8)
+        self._last = np.array([columns - 1, rows - 1], np.int32)
 
     @property
     def reach(self) -> float:
@@ -116,8 +132,10 @@ class World:
         self.marks.append((outline, paint))
 
     def line(self, start: Sequence[float], end: Sequence[float], width: float = 0.13, paint: str = 'white') -> None:
-        """Paint a straight line."""
-        self.mark(strip(np.asarray(start, float), np.asarray(end, float), width), paint)
+        """Paint a straight line where it may be seen."""
+        x, y = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2
+        if self.near(x, y, math.hypot(end[0] - start[0], end[1] - start[1]) / 2 + width):
+            self.mark(strip(start, end, width), paint)
 
     def dashes(
         self,
@@ -162,11 +180,12 @@ class World:
         if not self.near(x, y, math.hypot(length, width) / 2):
             return False
         grid = _unit_grid(max(2, int(length) + 1), max(2, int(width) + 1))
-        linear = rotation(heading) * (length / _CELL, width / _CELL)
-        cells = np.rint(grid @ linear.T + ((x - self.x1) / _CELL, (y - self.y1) / _CELL)).astype(np.int32)
-        rows, columns = self._taken.shape
+        cos, sin = math.cos(heading) / _CELL, math.sin(heading) / _CELL
+        linear = np.array([[cos * length, sin * length], [-sin * width, cos * width]])
+        cells = (grid @ linear + ((x - self.x1) / _CELL + 0.5, (y - self.y1) / _CELL + 0.5)).astype(np.int32)
         # Ground outside the grid cannot be seen: treat its nearest cell as standing for it.
-        return not self._taken[cells[:, 1].clip(0, rows - 1), cells[:, 0].clip(0, columns - 1)].any()
+        cells = np.minimum(np.maximum(cells, 0), self._last)
+        return not self._taken[cells[:, 1], cells[:, 0]].any()
 
     def open_ground(self, outline: np.ndarray) -> bool:
         """Whether next to nothing inside an outline (K, 2) has been claimed."""
@@ -176,8 +195,9 @@ class World:
 
     def light(self, heading: float) -> np.ndarray:
         """(3,) direction to the sun in the frame of an object with this heading."""
-        sun = self.view.sun
-        return np.append(rotation(-heading) @ sun[:2], sun[2])
+        x, y, z = self.view.sun.tolist()
+        cos, sin = math.cos(heading), math.sin(heading)
+        return np.array([cos * x + sin * y, cos * y - sin * x, z])
 
     def put(
         self,
@@ -210,9 +230,13 @@ class World:
         if not self.near(x, y, math.hypot(sprite.length, sprite.width) / 2 + 3.0 * sprite.height):
             return None
         turn, centre = rotation(heading).T, np.array([x, y])
-        points = np.concatenate(sprite.outlines) @ turn + centre
-        solids = [(outline @ turn + centre, low, high) for outline, low, high in sprite.solids]
-        placed = Placed(sprite, x, y, heading, points, [len(outline) for outline in sprite.outlines], solids)
+        sizes = [len(outline) for outline in sprite.outlines]
+        points = np.concatenate([*sprite.outlines, *(solid[0] for solid in sprite.solids)]) @ turn + centre
+        stop, solids = sum(sizes), []
+        for outline, low, high in sprite.solids:
+            start, stop = stop, stop + len(outline)
+            solids.append((points[start:stop], low, high))
+        placed = Placed(sprite, x, y, heading, points[: sum(sizes)], sizes, solids)
         self.placed.append(placed)
         self.claim(placed.corners)
         return placed

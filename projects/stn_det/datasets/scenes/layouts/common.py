@@ -219,6 +219,8 @@ def stalls(
     step = pitch / math.sin(angle)
     lean = depth / math.tan(angle) if abs(angle - math.pi / 2) > 1e-6 else 0.0
     mood = 0.0 if world.chance(0.5) else 0.5
+    if not world.near(*frame.at(count * step / 2, depth / 2), count * step / 2 + depth + 8.0):
+        return
     for index in range(count + 1):
         world.line(frame.at(index * step, 0.1), frame.at(index * step + lean, depth), 0.12)
     for index in range(count):

@@ -38,6 +38,9 @@ def _plots(world: World, frame: Frame, y: float, side: int, half: float) -> None
     while x < world.reach + 10:
         width = rng.uniform(17, 24)
         centre, front = x + width / 2, y + side * (half + 2)
+        if not world.near(*frame.at(centre, y + side * 18), 34.0):
+            x += width
+            continue
         if world.chance(0.06):
             heading = math.pi / 2
             point = frame.at(centre, y + side * (half + 22))

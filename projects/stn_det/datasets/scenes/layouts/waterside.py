@@ -64,7 +64,7 @@ def sea(world: World) -> None:
         world.claim(np.array([[-3 * reach, shore - 8], [3 * reach, shore - 8], *far]))
         for _ in range(40):
             world.tree(rng.uniform(-reach, reach), rng.uniform(shore + 22, 2 * reach), rng.uniform(1.5, 4))
-    for _ in range(int(rng.integers(5, 12) * world.config.density)):
+    for _ in range(int(rng.integers(10, 24) * world.config.density)):
         point = rng.uniform((world.x1, world.y1), (world.x2, world.y2))
         size = str(rng.choice(['boat', 'yacht', 'work', 'cargo'], p=[0.45, 0.2, 0.2, 0.15]))
         placed = world.put(ships.ship, *point, rng.uniform(-math.pi, math.pi), world.scale, size, margin=4.0)
@@ -122,7 +122,7 @@ def _pontoons(world: World, frame: Frame, quay: float) -> None:
                         y - pitch / 2 - 0.22,
                         y - pitch / 2 + 0.22,
                     )
-                if world.fills(0.8):
+                if world.fills(0.8) and world.near(*frame.at(x, y), 2.2 * size):
                     _moor(world, frame, x, y, side, size)
                 y += pitch
         x += aisle

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from stn_det.datasets.scenes.shapes import Colour, Sprite, blend, ellipse, rectangle, rounded, strip, tint
@@ -21,12 +23,18 @@ _BOXES: tuple[Colour, ...] = (
 
 def hull(length: float, half: float, bluntness: float, stern: float) -> np.ndarray:
     """Outline with the bow at +length/2; ``bluntness`` in [0, 1] from sharp to barge, ``stern`` its relative width."""
+    return _unit_hull(bluntness, stern) * (length / 2, half)
+
+
+@lru_cache(maxsize=32)
+def _unit_hull(bluntness: float, stern: float) -> np.ndarray:
+    """The outline inside [-1, 1] x [-1, 1]."""
     start = 0.25 + 0.5 * bluntness
     t = np.linspace(0.0, 1.0, 7)
-    x = (1.0 - (1.0 - start) * t**1.3) * length / 2
+    x = 1.0 - (1.0 - start) * t**1.3
     power = 0.95 - 0.45 * bluntness
-    y = half * np.clip(0.035 + 0.965 * t**power, 0, 1)
-    back = np.array([[-0.55 * length / 2, half], [-0.94 * length / 2, half * stern], [-length / 2, half * stern * 0.9]])
+    y = np.clip(0.035 + 0.965 * t**power, 0, 1)
+    back = np.array([[-0.55, 1.0], [-0.94, stern], [-1.0, stern * 0.9]])
     right = np.concatenate([np.stack([x, y], axis=1), back])
     return np.concatenate([right, (right * (1, -1))[::-1]])
 
