@@ -27,27 +27,30 @@ def run_tool(script: Path, *arguments: str | Path, folder: Path, through_package
 @pytest.fixture(scope='module')
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A user's folder: a few scenes, and a config that shrinks the demo's to ten iterations of two small images."""
-    from stn_det.apis import find_config
+    from stn_det.apis import find_config, load_config
     from stn_det.datasets.scenes import SceneConfig, write_scenes
 
     folder = tmp_path_factory.mktemp('project')
     settings = SceneConfig(size=(256, 256))
     write_scenes(folder / 'data' / 'train', 12, settings, seed=0, workers=1, progress=False)
     write_scenes(folder / 'data' / 'val', 2, settings, seed=1, workers=1, progress=False)
-    loader = dict(num_workers=0, persistent_workers=False, dataset=dict(data_root='data/'))
-    # Scenes without objects would be left out and change the number of iterations.
-    train = dict(batch_size=2, sampler=dict(type='InfiniteSampler', shuffle=True), **loader)
-    changes = (
+    name = f'stn_det::{DEMO}'
+    loaders = {}
+    for split, loader in ((key, load_config(name)[f'{key}_dataloader'].to_dict()) for key in ('train', 'val', 'test')):
+        pipeline = loader['dataset']['pipeline']
+        for step in pipeline:
+            step.update(dict(scale=(256, 256)) if step['type'] == 'Resize' else {})
+        dataset = dict(data_root='data/', pipeline=pipeline)
+        loaders[split] = dict(num_workers=0, persistent_workers=False, dataset=dataset)
+    # Scenes without objects are left out; an endless sampler keeps the number of iterations.
+    loaders['train'].update(batch_size=2, sampler=dict(type='InfiniteSampler', shuffle=True))
+    changes = ''.join(f'{split}_dataloader = {loader!r}\n' for split, loader in loaders.items()) + (
         'model = dict(backbone=dict(init_cfg=None))\n'
-        f'train_dataloader = {train!r}\n'
-        f'val_dataloader = {loader!r}\n'
-        f'test_dataloader = {loader!r}\n'
         "train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=10, val_interval=10)\n"
         'param_scheduler = []\n'
         "default_hooks = dict(checkpoint=dict(_delete_=True, type='CheckpointHook', interval=5, by_epoch=False))\n"
         'log_processor = dict(by_epoch=False)\n'
     )
-    name = f'stn_det::{DEMO}'
     # A stock tool needs the file; ours also take the name, which marks what is inherited with the scope stn_det.
     (folder / 'small.py').write_text(f'_base_ = {str(find_config(name).resolve())!r}\n{changes}')
     (folder / 'ours.py').write_text(f'_base_ = {name!r}\n{changes}')
