@@ -113,3 +113,14 @@ def test_second_labels_follow_the_known_misalignment(sensor):
         for item in shared:
             mapped = _map(first[item.ground.tobytes()].corners, matrix)
             np.testing.assert_allclose(mapped, item.corners, atol=1e-6)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize(
+    'settings', [{'size': (64, 200), 'gsd': 0.06}, {'size': (128, 64), 'gsd': 0.9, 'sun_elevation': 15}]
+)
+def test_every_kind_copes_with_very_little_and_very_much_ground(kind, settings):
+    scene = generate_scene(SceneConfig(kinds={kind: 1}, noise=0, blur=0, density=0.5, **settings), 2)
+    assert scene.image.shape[:2] == settings['size'][::-1]
+    for item in scene.objects:
+        assert 0.3 <= item.visible <= 1.0

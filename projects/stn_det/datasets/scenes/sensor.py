@@ -41,8 +41,8 @@ def tone_curve(config: SceneConfig, rng: np.random.Generator) -> tuple[np.ndarra
     exposure, contrast = rng.uniform(0.96, 1.16), rng.uniform(0.98, 1.22)
     dull = rng.random() < config.low_contrast
     if dull:
-        contrast *= rng.uniform(0.5, 0.7)
-        haze = min(0.8, haze + rng.uniform(0.05, 0.2))
+        contrast *= rng.uniform(0.6, 0.8)
+        haze = min(0.8, haze + rng.uniform(0.02, 0.12))
     cast = 1.0 + rng.uniform(-0.035, 0.035, 3) * (1.0, 0.4, 1.0)
     levels = np.arange(256, dtype=np.float32) / 255
     curve = np.clip((levels - 0.42) * contrast + 0.42, 0.0, 1.2) * exposure
@@ -89,7 +89,8 @@ def develop_sar(image: np.ndarray, config: SceneConfig, rng: np.random.Generator
     band = image[..., 0].astype(np.float32)
     edges = cv2.morphologyEx(image[..., 0], cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).astype(np.float32)
     bright = np.clip(band - 110, 0, None) / 145
-    power = (band / 255) ** 2 * (1.0 + 2.0 * bright * edges / 255)
+    # Smooth metal throws the pulse away from the sensor; its edges and corners throw it back.
+    power = (band / 255) ** 2 * (1.0 + bright * (4.0 * edges / 255 - 0.8))
     # Speckle of a few looks: the mean of squared pairs of Gaussian values.
     looks = np.zeros(band.shape, np.float32)
     for _ in range(4):

@@ -63,7 +63,7 @@ def sea(world: World) -> None:
         world.cover('grass', np.concatenate([line + np.array([0, 9]), far]), 1.2)
         world.claim(np.array([[-3 * reach, shore - 8], [3 * reach, shore - 8], *far]))
         for _ in range(40):
-            world.tree(rng.uniform(-reach, reach), rng.uniform(shore + 22, 2 * reach), rng.uniform(1.5, 4))
+            world.tree(rng.uniform(-reach, reach), shore + 22 + rng.uniform(0, 2 * reach), rng.uniform(1.5, 4))
     for _ in range(int(rng.integers(10, 24) * world.config.density)):
         point = rng.uniform((world.x1, world.y1), (world.x2, world.y2))
         size = str(rng.choice(['boat', 'yacht', 'work', 'cargo'], p=[0.45, 0.2, 0.2, 0.15]))
@@ -93,7 +93,7 @@ def harbour(world: World) -> None:
         _berths(world, frame, quay)
     _waterfront(world, frame, quay, marina)
     for _ in range(int(3 * world.config.density)):
-        point = frame.at(rng.uniform(-1, 1) * reach, rng.uniform(quay + 15, reach))
+        point = frame.at(rng.uniform(-1, 1) * reach, rng.uniform(quay + 15, max(reach, quay + 20)))
         size = 'boat' if marina or rng.random() < 0.5 else 'work'
         placed = world.put(ships.ship, *point, rng.uniform(-math.pi, math.pi), world.scale, size, margin=3.0)
         if placed is not None and world.chance(0.7):
