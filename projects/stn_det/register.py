@@ -1,6 +1,6 @@
 """Importing this module registers everything with mmdet's registries: the one name a config needs.
 
-    custom_imports = dict(imports=['stn_det.register'], allow_failed_imports=False)
+custom_imports = dict(imports=['stn_det.register'], allow_failed_imports=False)
 """
 
 # isort: off
