@@ -15,6 +15,7 @@ from ...errors import ConfigError
 from ...geometry import canonicalize_rboxes
 from ...ops import nms_rotated
 from ...structures import RotatedBoxes
+from ..task_modules.oriented_point_coder import angle_vectors
 
 
 @MODELS.register_module()
@@ -39,9 +40,9 @@ class OrientedPointHead(BaseDenseHead):
         loss_cls: config of the classification loss on (label, quality) targets.
         loss_bbox: config of the main box loss, weighted by quality.
         loss_iou: config of a second box loss, or None. Gaussians cannot see how a square is turned; an exact IoU can.
-        loss_angle_weight: weight of the squared error of the angle vector, scaled by how elongated the box is; 0 leaves
-            the term out. Without it training settles for upright boxes: where an upright box covers a turned object,
-            neither IoU nor Gaussians say which way to turn.
+        loss_angle_weight: weight of the squared error of the angle vectors; 0 leaves the term out. Without it training
+            settles for upright boxes: where an upright box covers a turned object, neither IoU nor Gaussians say which
+            way to turn.
         train_cfg: not used by this head; accepted as every mmdet detector passes it.
         test_cfg: ``nms_pre``, ``score_thr``, ``nms=dict(iou_threshold)``, ``max_per_img``.
         init_cfg: weight initialisation.
@@ -55,7 +56,7 @@ class OrientedPointHead(BaseDenseHead):
         >>> head = MODELS.build(dict(type='OrientedPointHead', num_classes=6, in_channels=16, feat_channels=16))
         >>> scores, codes = head([torch.zeros(1, 16, 64 // s, 64 // s) for s in (8, 16, 32)])
         >>> [tuple(level.shape) for level in codes]
-        [(1, 6, 8, 8), (1, 6, 4, 4), (1, 6, 2, 2)]
+        [(1, 8, 8, 8), (1, 8, 4, 4), (1, 8, 2, 2)]
     """
 
     def __init__(
@@ -124,15 +125,15 @@ class OrientedPointHead(BaseDenseHead):
         return nn.Sequential(*layers)
 
     def init_weights(self) -> None:
-        """Starts with rare objects (score 0.01) and upright boxes: angle vector (1, 0)."""
+        """Starts with rare objects (score 0.01) and upright boxes: both angle vectors (1, 0)."""
         super().init_weights()
         for module in (*self.cls_convs.modules(), *self.reg_convs.modules()):
             if isinstance(module, nn.Conv2d) and not hasattr(module, 'conv_offset'):
                 normal_init(module, std=0.01)
         normal_init(self.conv_cls, std=0.01, bias=bias_init_with_prob(0.01))
         normal_init(self.conv_reg, std=0.01)
-        with_angle = self.conv_reg.bias.data
-        with_angle[4] = 1.0
+        with torch.no_grad():
+            self.conv_reg.bias[4::2] = 1.0
 
     def forward(self, x: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor]]:
         """Class logits and box codes of every level.
@@ -141,13 +142,16 @@ class OrientedPointHead(BaseDenseHead):
             x: one ``(N, in_channels, H_l, W_l)`` map a level.
 
         Returns:
-            Logits ``(N, C, H_l, W_l)`` and codes ``(N, 6, H_l, W_l)`` of each level; see the coder for the six numbers.
+            Logits ``(N, C, H_l, W_l)`` and codes ``(N, 8, H_l, W_l)`` of each level; the coder explains the eight numbers.
         """
         scores, codes = [], []
         for feature, scale in zip(x, self.scales):
             scores.append(self.conv_cls(self.cls_convs(feature)))
-            code = self.conv_reg(self.reg_convs(feature)).float()
-            codes.append(torch.cat([scale(code[:, :4]), code[:, 4:]], 1))
+            hidden = self.reg_convs(feature)
+            # bfloat16 keeps 8 bits, too few for a side of 100 pixels: the last layer always runs in float32
+            with torch.autocast(hidden.device.type, enabled=False):
+                code = self.conv_reg(hidden.float())
+                codes.append(torch.cat([scale(code[:, :4]), code[:, 4:]], 1))
         return scores, codes
 
     def loss_by_feat(
@@ -162,7 +166,7 @@ class OrientedPointHead(BaseDenseHead):
 
         Args:
             cls_scores: logits ``(N, C, H_l, W_l)`` of each level.
-            bbox_preds: codes ``(N, 6, H_l, W_l)`` of each level.
+            bbox_preds: codes ``(N, 8, H_l, W_l)`` of each level.
             batch_gt_instances: N instances with ``bboxes`` ``(M, 5)`` in input-image pixels and ``labels`` ``(M,)``.
             batch_img_metas: N meta dicts.
             batch_gt_instances_ignore: N instances whose ``bboxes`` ``(I, 5)`` bear no loss, or None.
@@ -209,17 +213,16 @@ class OrientedPointHead(BaseDenseHead):
 
     @staticmethod
     def _angle_error(code: Tensor, truth: Tensor) -> Tensor:
-        """Half the squared distance of angle vectors in codes ``(K, 6)`` from those of boxes ``(K, 5)``.
+        """Half the squared distance of both angle vectors in codes ``(K, 8)`` from those of boxes ``(K, 5)``.
 
-        Fades to zero for boxes that are nearly square, whose angle means little.
+        Which of its axes is the long one means little for a box that is nearly square: there that vector's part fades.
         """
-        angle = 2 * truth[:, 4]
-        squared = (code[:, 4] - angle.cos()) ** 2 + (code[:, 5] - angle.sin()) ** 2
+        squared = (code[:, 4:] - angle_vectors(truth[:, 4])) ** 2
         short, long = truth[:, 2:4].clamp(min=1e-3).aminmax(dim=1)
-        return 0.5 * squared * (1 - (short / long) ** 2)
+        return 0.5 * (squared[:, :2].sum(1) * (1 - (short / long) ** 2) + squared[:, 2:].sum(1))
 
     def _flatten(self, cls_scores: list[Tensor], bbox_preds: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Points ``(P, 3)``, float32 logits ``(N, P, C)`` and codes ``(N, P, 6)`` of all levels."""
+        """Points ``(P, 3)``, float32 logits ``(N, P, C)`` and codes ``(N, P, 8)`` of all levels."""
         sizes = [level.shape[-2:] for level in cls_scores]
         priors = self.prior_generator.grid_priors(sizes, device=cls_scores[0].device, with_stride=True)
         logits = [level.flatten(2).transpose(1, 2).float() for level in cls_scores]
@@ -256,7 +259,7 @@ class OrientedPointHead(BaseDenseHead):
 
         Args:
             cls_scores: logits ``(N, C, H_l, W_l)`` of each level.
-            bbox_preds: codes ``(N, 6, H_l, W_l)`` of each level.
+            bbox_preds: codes ``(N, 8, H_l, W_l)`` of each level.
             batch_img_metas: N meta dicts; ``scale_factor`` (x, y) is needed for ``rescale``.
             cfg: replaces ``test_cfg`` for this call.
             rescale: return boxes in the original image instead of the network input.
