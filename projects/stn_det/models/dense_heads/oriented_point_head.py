@@ -142,7 +142,7 @@ class OrientedPointHead(BaseDenseHead):
             x: one ``(N, in_channels, H_l, W_l)`` map a level.
 
         Returns:
-            Logits ``(N, C, H_l, W_l)`` and codes ``(N, 8, H_l, W_l)`` of each level; the coder explains the eight numbers.
+            Logits ``(N, C, H_l, W_l)`` and codes ``(N, 8, H_l, W_l)`` of each level; see the coder for the codes.
         """
         scores, codes = [], []
         for feature, scale in zip(x, self.scales):

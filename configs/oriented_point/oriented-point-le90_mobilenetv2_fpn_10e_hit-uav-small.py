@@ -1,6 +1,6 @@
 # HIT-UAV on a CPU, from ImageNet weights, on the 600-image subset: 512-pixel crops of enlarged and shrunk images.
 _base_ = ['./oriented-point-le90_mobilenetv2_fpn_4e_hit-uav-small.py']
-max_epochs = 16
+max_epochs = 10
 base_lr = 1e-3
 
 train_pipeline = [
@@ -27,7 +27,7 @@ train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
-train_cfg = dict(max_epochs=max_epochs, val_interval=8)
+train_cfg = dict(max_epochs=max_epochs, val_interval=10)
 optim_wrapper = dict(optimizer=dict(lr=base_lr))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
