@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stn_det.datasets.scenes import CLASSES, SceneConfig
-from stn_det.datasets.scenes.labels import label_objects, visible_share
+from stn_det.datasets.scenes.labels import label_objects, visible_shares
 from stn_det.datasets.scenes.raster import Raster
 from stn_det.datasets.scenes.sprites.courts import SURFACES, court
 from stn_det.datasets.scenes.sprites.planes import plane
@@ -115,10 +115,11 @@ def test_a_tree_over_a_car_makes_it_difficult_or_hides_it():
 
 def test_visible_share_of_a_rectangle_is_its_share_of_area():
     corners = np.array([[-30.0, 10.0], [70.0, 10.0], [70.0, 40.0], [-30.0, 40.0]])
-    assert visible_share(corners, np.zeros((100, 100), bool)) == pytest.approx(0.7, abs=0.05)
+    corners = np.stack([corners, corners - 1000.0])
+    np.testing.assert_allclose(visible_shares(corners, np.zeros((100, 100), bool)), [0.7, 0.0], atol=0.05)
     covered = np.zeros((100, 100), bool)
     covered[:, 40:] = True
-    assert visible_share(corners, covered) == pytest.approx(0.4, abs=0.05)
+    np.testing.assert_allclose(visible_shares(corners, covered), [0.4, 0.0], atol=0.05)
 
 
 @pytest.mark.parametrize('heading', [0.0, 1.0, -2.5])

@@ -59,8 +59,8 @@ def _sample(name: str, view: View, heading: float, box: Box) -> tuple[np.ndarray
 
 
 def _scaled_side(gsd: float) -> int:
-    """Side in pixels of a tile scaled to a ground sample distance, in steps of 10 %."""
-    return round(TILE * 1.1 ** round(math.log(TILE_GSD / gsd, 1.1)))
+    """Side in pixels of a tile scaled to a ground sample distance, in steps of 40 %: few enough to keep."""
+    return round(TILE * 1.4 ** round(math.log(TILE_GSD / gsd, 1.4)))
 
 
 @lru_cache(maxsize=20)

@@ -16,21 +16,24 @@ KEEP, CLEAR = 0.30, 0.60
 _STEPS = 13
 
 
-def visible_share(corners: np.ndarray, covered: np.ndarray) -> float:
-    """Share of a parallelogram that is inside the image and not covered.
+def visible_shares(corners: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """Share of each parallelogram that is inside the image and not covered.
 
     Args:
-        corners: (4, 2) image points.
+        corners: (N, 4, 2) image points.
         covered: (H, W) bool, true where something hides the ground.
+
+    Returns:
+        (N,) float64 in [0, 1], counted on a grid of 13 x 13 points.
     """
     steps = (np.arange(_STEPS) + 0.5) / _STEPS
-    across, along = corners[1] - corners[0], corners[3] - corners[0]
-    points = corners[0] + steps[:, None, None] * across + steps[None, :, None] * along
-    pixels = np.floor(points.reshape(-1, 2)).astype(int)
+    grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)  # (P, 2)
+    sides = np.stack([corners[:, 1] - corners[:, 0], corners[:, 3] - corners[:, 0]], axis=1)  # (N, 2, 2)
+    pixels = np.floor(corners[:, :1] + grid @ sides).astype(np.int64)  # (N, P, 2)
     height, width = covered.shape
-    inside = (pixels[:, 0] >= 0) & (pixels[:, 0] < width) & (pixels[:, 1] >= 0) & (pixels[:, 1] < height)
-    free = ~covered[pixels[inside, 1], pixels[inside, 0]]
-    return float(free.sum() / len(pixels))
+    inside = ((pixels >= 0) & (pixels < (width, height))).all(axis=2)
+    pixels = np.minimum(np.maximum(pixels, 0), (width - 1, height - 1))
+    return (inside & ~covered[pixels[..., 1], pixels[..., 0]]).mean(axis=1)
 
 
 def front_heading(corners: np.ndarray) -> float:
@@ -42,16 +45,16 @@ def front_heading(corners: np.ndarray) -> float:
 
 def label_objects(placed: list[Placed], view: View, covered: np.ndarray) -> list[SceneObject]:
     """Label the sprites that a view shows well enough; see ``KEEP`` and ``CLEAR``."""
+    labelled = [item for item in placed if item.sprite.label is not None]
+    if not labelled:
+        return []
+    grounds = np.stack([item.corners for item in labelled])
+    corners = view.to_image(grounds)
     objects = []
-    for item in placed:
-        if item.sprite.label is None:
-            continue
-        ground = item.corners
-        corners = view.to_image(ground)
-        share = visible_share(corners, covered)
+    for item, ground, points, share in zip(labelled, grounds, corners, visible_shares(corners, covered).tolist()):
         if share >= KEEP:
-            difficult = int(share < CLEAR)
-            objects.append(SceneObject(item.sprite.label, corners, difficult, front_heading(corners), share, ground))
+            label, difficult = str(item.sprite.label), int(share < CLEAR)
+            objects.append(SceneObject(label, points, difficult, front_heading(points), share, ground))
     return objects
 
 
