@@ -6,7 +6,9 @@ from pathlib import Path
 import cv2
 import pytest
 
-from stn_det.apis import load_config, run_demo
+from stn_det.apis import checkpoint_classes, config_classes, load_config, run_demo
+from stn_det.apis.classes import load_checkpoint_file
+from stn_det.apis.demo import DemoResult
 from stn_det.apis.demo_pictures import merge_histories
 from stn_det.apis.demo_plan import DEMO_CONFIG
 
@@ -25,7 +27,34 @@ def test_figures_are_written(folder: Path) -> None:
     assert set(record['seconds']) == {'scenes', 'train', 'evaluate', 'draw'}
     assert record['plan']['train_images'] == 8
     assert record['versions']['torch']
-    assert '| AP50 |' in (folder / 'results.md').read_text()
+
+
+def test_the_table_has_a_line_for_each_class() -> None:
+    metrics = {
+        'dota/AP50': 0.5,
+        'dota/AP75': 0.25,
+        'dota/mAP': float('nan'),
+        'dota/AP50_ship': 1.0,
+        'dota/AP75_ship': 0.2,
+    }
+    table = DemoResult(Path('w'), Path('c'), Path('d'), metrics, {'train': 12.3}, ()).table().splitlines()
+    assert table[:4] == [
+        '| class | AP50 | AP75 | mAP |',
+        '|---|---|---|---|',
+        '| all | 50.0 | 25.0 | - |',
+        '| ship | 100.0 | 20.0 | - |',
+    ]
+    assert table[-1] == '| train | 12 s |'
+
+
+def test_the_detector_carries_its_classes_and_no_optimiser(folder: Path) -> None:
+    content = load_checkpoint_file(folder / 'detector.pth')
+    assert set(content) == {'state_dict', 'meta'}
+    assert checkpoint_classes(content) == config_classes(load_config(folder / 'config.py'))
+    trained = load_checkpoint_file(folder / 'run' / 'epoch_1.pth')
+    assert (folder / 'detector.pth').stat().st_size < 0.6 * (folder / 'run' / 'epoch_1.pth').stat().st_size
+    name = 'bbox_head.' + next(key for key in content['state_dict'] if key.startswith('bbox_head')).partition('.')[2]
+    assert content['state_dict'][name].equal(trained['state_dict'][name])
 
 
 def test_pictures_are_written(folder: Path) -> None:
@@ -44,7 +73,7 @@ def test_the_config_it_leaves_is_complete(folder: Path) -> None:
 
 def test_a_second_call_repeats_nothing(folder: Path) -> None:
     image = folder / 'data' / 'train' / 'images' / 'P00000.png'
-    checkpoint = folder / 'run' / 'epoch_1.pth'
+    checkpoint = folder / 'detector.pth'
     before = image.stat().st_mtime_ns, checkpoint.stat().st_mtime_ns
     (folder / 'metrics.json').unlink()
     result = run_demo(folder, quick=True, images=8, epochs=1, device='cpu', progress=False)

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from .. import __version__
 from ..datasets.scenes import SceneConfig, write_scenes
 from ..errors import MissingDependencyError
+from .classes import load_checkpoint_file
 from .configs import load_config
 from .demo_pictures import draw_demo
 from .demo_plan import DEMO_CONFIG, VAL_SEED_OFFSET, DemoPlan, Progress, set_data_root, set_image_size, set_schedule
@@ -32,7 +33,7 @@ class DemoResult:
     config: Path
     """The config as trained, complete, for ``stn-det test`` and ``stn-det predict``."""
     checkpoint: Path
-    """Weights after the last epoch."""
+    """Weights after the last epoch, without what only a continued training needs."""
     metrics: dict[str, float]
     """Metrics on the validation scenes, by name."""
     seconds: dict[str, float]
@@ -42,9 +43,19 @@ class DemoResult:
 
     def table(self) -> str:
         """Results as a Markdown table, average precision in percent."""
-        rows = [f'| {name.removeprefix("dota/")} | {100 * value:.1f} |' for name, value in self.metrics.items()]
-        times = [f'| {name} | {value:.0f} s |' for name, value in self.seconds.items()]
-        return '\n'.join(['| measure | % |', '|---|---|', *rows, '', '| phase | time |', '|---|---|', *times])
+        measures = ('AP50', 'AP75', 'mAP')
+        figures = {name.removeprefix('dota/'): value for name, value in self.metrics.items()}
+        classes = [name.removeprefix('AP50_') for name in figures if name.startswith('AP50_')]
+        rows = [
+            f'| {row or "all"} | '
+            + ' | '.join(_percent(figures.get(f'{name}_{row}' if row else name)) for name in measures)
+            for row in ('', *classes)
+        ]
+        times = [f'| {name} | {value:.0f} s' for name, value in self.seconds.items()]
+        head = ['| class | AP50 | AP75 | mAP |', '|---|---|---|---|']
+        return '\n'.join(
+            [*head, *(f'{row} |' for row in rows), '', '| phase | time |', '|---|---|', *(f'{t} |' for t in times)]
+        )
 
     def next_steps(self) -> str:
         """What to look at and what to run next."""
@@ -106,6 +117,11 @@ def run_demo(
     return result
 
 
+def _percent(value: float | None) -> str:
+    """A figure in percent, or a dash where there is none."""
+    return '-' if value is None or value != value else f'{100 * value:.1f}'
+
+
 def _write_data(data: Path, plan: DemoPlan, show: bool) -> None:
     """Training and validation scenes; scenes that exist are kept."""
     config = SceneConfig(size=(plan.scene_size, plan.scene_size))
@@ -116,15 +132,26 @@ def _write_data(data: Path, plan: DemoPlan, show: bool) -> None:
 
 
 def _train(folder: Path, plan: DemoPlan, device: str | None, progress: bool | None) -> tuple[Path, Path]:
-    """Train, or go on training; the complete config and the last checkpoint."""
-    run, config = folder / 'run', folder / 'config.py'
-    checkpoint = run / f'epoch_{plan.epochs}.pth'
-    if not checkpoint.is_file():
+    """Train, or go on training; the complete config and the detector's weights."""
+    run, config, detector = folder / 'run', folder / 'config.py', folder / 'detector.pth'
+    if not detector.is_file():
         cfg = _config(folder, plan)
         folder.mkdir(parents=True, exist_ok=True)
         cfg.dump(config)
-        train(cfg, work_dir=run, resume=True, device=device, progress=progress)
-    return config, checkpoint
+        last = run / f'epoch_{plan.epochs}.pth'
+        if not last.is_file():
+            train(cfg, work_dir=run, resume=True, device=device, progress=progress)
+        _strip(last, detector)
+    return config, detector
+
+
+def _strip(checkpoint: Path, out_file: Path) -> None:
+    """Keep the weights and the classes of a checkpoint, drop the state of the training."""
+    content = load_checkpoint_file(checkpoint)
+    meta = {key: value for key, value in content['meta'].items() if key in ('dataset_meta', 'epoch', 'iter')}
+    part = out_file.with_name(f'{out_file.name}.part')
+    torch.save({'state_dict': content['state_dict'], 'meta': meta}, part)
+    part.replace(out_file)
 
 
 def _config(folder: Path, plan: DemoPlan) -> Config:

@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
 
 from ..errors import InputError
 
@@ -58,5 +59,16 @@ def add_progress_bar(cfg: Config, wanted: bool | None) -> None:
 
 def build_runner(cfg: Config) -> Runner:
     """mmengine's runner for a config, or the one that the config names as ``runner_type``."""
+    _rename_visualizer(cfg)
     runner: Any = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
     return runner
+
+
+def _rename_visualizer(cfg: Config) -> None:
+    """Give the visualiser a free name: mmengine hands the first one of a name, with its folder, to every later run."""
+    settings = cfg.get('visualizer')
+    if settings:
+        name, number = settings.get('name', 'visualizer'), 1
+        while Visualizer.check_instance_created(settings.get('name', name)):
+            number += 1
+            settings['name'] = f'{name}_{number}'
