@@ -105,3 +105,10 @@ def test_a_missing_base_is_a_config_error(tmp_path: Path) -> None:
     child.write_text("_base_ = './absent.py'\n")
     with pytest.raises(ConfigError, match=r'child.py cannot be loaded: FileNotFoundError.*absent.py'):
         load_config(child)
+
+
+def test_a_loaded_config_is_copied() -> None:
+    cfg = load_config(f'stn_det::{DEMO}')
+    changed = load_config(cfg, {'train_cfg.max_epochs': 99})
+    assert (changed.train_cfg.max_epochs, changed.filename) == (99, cfg.filename)
+    assert cfg.train_cfg.max_epochs != 99

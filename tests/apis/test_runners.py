@@ -13,10 +13,11 @@ from stn_det.apis.training import _scale_learning_rate, _set_resume
 from stn_det.errors import ConfigError, InputError
 
 
-def test_the_argument_wins_over_the_config_and_that_over_the_name() -> None:
+def test_the_argument_wins_over_the_config_and_that_over_the_name(tmp_path: Path) -> None:
     assert set_work_dir(Config({'work_dir': 'own'}), 'given') == Path('given')
     assert set_work_dir(Config({'work_dir': 'own'}), None) == Path('own')
-    assert set_work_dir(Config({}, filename='a/b/some_name.py'), None) == Path('work_dirs/some_name')
+    (tmp_path / 'some_name.py').touch()
+    assert set_work_dir(Config({}, filename=str(tmp_path / 'some_name.py')), None) == Path('work_dirs/some_name')
 
 
 def test_mixed_precision_by_device() -> None:
@@ -76,7 +77,7 @@ def test_a_config_without_resume_keeps_its_weights() -> None:
 
 
 def test_scaling_the_learning_rate_needs_the_config() -> None:
-    with pytest.raises(ConfigError, match='has no auto_scale_lr.base_batch_size'):
+    with pytest.raises(ConfigError, match=r'has no auto_scale_lr.base_batch_size'):
         _scale_learning_rate(Config(dict(auto_scale_lr=dict(enable=False))))
     cfg = Config(dict(auto_scale_lr=dict(enable=False, base_batch_size=8)))
     _scale_learning_rate(cfg)

@@ -1,6 +1,7 @@
 """Finding and loading configs: by path, by ``package::path`` and by the bare name of a shipped one."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def load_config(
         ConfigError: when the config cannot be found or read, or an override names a key that it does not have.
     """
     if isinstance(config, Config):
-        cfg = Config(config.to_dict(), filename=config.filename)
+        cfg = deepcopy(config)
     else:
         path = find_config(config)
         try:
