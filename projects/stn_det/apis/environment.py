@@ -10,6 +10,7 @@ import platform
 import sys
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module, metadata
@@ -140,7 +141,8 @@ def _bridge() -> Iterator[Check]:
 
 def _operators() -> Iterator[Check]:
     status = import_module('stn_det.ops').status()
-    yield Check('operators', OK, ', '.join(f'{key}: {value}' for key, value in status.items()))
+    kinds = Counter(str(value) for value in status.values())
+    yield Check('operators', OK, ', '.join(f'{count} in {kind}' for kind, count in kinds.items()))
 
 
 def _registration() -> Iterator[Check]:
