@@ -14,7 +14,7 @@ model = dict(
         init_cfg=dict(_delete_=True, type='Pretrained', checkpoint='checkpoints/mobilenet_v2.pth'),
     ),
 )
-# bfloat16 and channels-last: about three times faster than float32 on a CPU with AVX512-BF16
+# bfloat16 and channels-last together: about twice as fast as float32 on a CPU with AVX512-BF16
 optim_wrapper = dict(type='AutocastOptimWrapper', dtype='bfloat16')
 custom_hooks = [dict(type='FiniteLossHook'), dict(type='ChannelsLastHook')]
 train_cfg = dict(max_epochs=max_epochs, val_interval=4)

@@ -50,7 +50,7 @@ class DemoPlan:
                 raise InputError(f'{name} is {value}; expected at least 1.')
         if seed < 0:
             raise InputError(f'seed is {seed}; expected 0 or more.')
-        full = cls(train_images=320, val_images=80, scene_size=512, epochs=10, pretrained=True, seed=seed)
+        full = cls(train_images=320, val_images=80, scene_size=512, epochs=8, pretrained=True, seed=seed)
         small = cls(train_images=16, val_images=6, scene_size=256, epochs=6, pretrained=False, seed=seed)
         base = asdict(small if quick else full)
         if images is not None:
