@@ -7,6 +7,7 @@ import torch
 
 from stn_det.geometry import canonicalize_rboxes
 from stn_det.models import OrientedPointCoder
+from stn_det.models.task_modules.oriented_point_coder import squareness
 
 POINTS = torch.tensor([[4.0, 4.0, 8.0], [200.0, 120.0, 16.0], [33.0, 64.0, 32.0]])
 BOXES = torch.tensor([[6.0, 1.0, 24.0, 9.0, 0.4], [190.0, 130.0, 80.0, 7.0, -1.5], [33.0, 64.0, 5.0, 5.0, 0.0]])
@@ -53,10 +54,18 @@ def test_square_turned_by_a_quarter_has_the_same_fine_vector() -> None:
 
 @pytest.mark.parametrize('theta', [-1.57, -0.9, -0.3, 0.0, 0.7, 0.8, 1.5])
 @pytest.mark.parametrize('error', [-0.6, 0.0, 0.6])
-def test_coarse_vector_only_picks_the_quarter(theta: float, error: float) -> None:
+@pytest.mark.parametrize(('height', 'kept'), [(38.0, (6, 8)), (10.0, (4, 6))], ids=['square', 'elongated'])
+def test_angle_of_squares_and_of_elongated_boxes_has_its_own_vector(
+    theta: float, error: float, height: float, kept: tuple[int, int]
+) -> None:
     coder = OrientedPointCoder()
-    box = torch.tensor([[10.0, 10, 40, 10, theta]])
-    code = coder.encode(POINTS[:1], box)
-    wrong = coder.encode(POINTS[:1], box + torch.tensor([0, 0, 0, 0, error]))
-    code[:, 4:6] = wrong[:, 4:6]  # the coarse angle is off by less than pi/4
+    box = torch.tensor([[10.0, 10, 40, height, theta]])
+    code = coder.encode(POINTS[:1], box + torch.tensor([0, 0, 0, 0, error]))
+    right = coder.encode(POINTS[:1], box)
+    code[:, kept[0] : kept[1]] = right[:, kept[0] : kept[1]]  # the other vector is off, by less than pi/4
     torch.testing.assert_close(canonicalize_rboxes(coder.decode(POINTS[:1], code)), box, rtol=0, atol=1e-4)
+
+
+def test_squareness_of_known_boxes() -> None:
+    sides = torch.tensor([[40.0, 10.0], [40.0, 20.0], [20.0, 32.0], [30.0, 40.0], [7.0, 7.0], [0.0, 0.0]])
+    torch.testing.assert_close(squareness(sides), torch.tensor([0.0, 0.0, 0.5, 1.0, 1.0, 0.0]))

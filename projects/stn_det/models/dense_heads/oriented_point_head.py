@@ -15,7 +15,7 @@ from ...errors import ConfigError
 from ...geometry import canonicalize_rboxes
 from ...ops import nms_rotated
 from ...structures import RotatedBoxes
-from ..task_modules.oriented_point_coder import angle_vectors
+from ..task_modules.oriented_point_coder import angle_vectors, squareness
 
 
 @MODELS.register_module()
@@ -215,11 +215,14 @@ class OrientedPointHead(BaseDenseHead):
     def _angle_error(code: Tensor, truth: Tensor) -> Tensor:
         """Half the squared distance of both angle vectors in codes ``(K, 8)`` from those of boxes ``(K, 5)``.
 
-        Which of its axes is the long one means little for a box that is nearly square: there that vector's part fades.
+        The first vector means little for a box that is nearly square, and there its part fades; the second is needed
+        only there, and elsewhere counts a tenth.
         """
         squared = (code[:, 4:] - angle_vectors(truth[:, 4])) ** 2
         short, long = truth[:, 2:4].clamp(min=1e-3).aminmax(dim=1)
-        return 0.5 * (squared[:, :2].sum(1) * (1 - (short / long) ** 2) + squared[:, 2:].sum(1))
+        first = 1 - (short / long) ** 2
+        second = squareness(truth[:, 2:4]).clamp(min=0.1)
+        return 0.5 * (squared[:, :2].sum(1) * first + squared[:, 2:].sum(1) * second)
 
     def _flatten(self, cls_scores: list[Tensor], bbox_preds: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Points ``(P, 3)``, float32 logits ``(N, P, C)`` and codes ``(N, P, 8)`` of all levels."""

@@ -17,11 +17,12 @@ class OrientedPointCoder(BaseBBoxCoder):
 
     The eight numbers are (dx, dy, log w, log h, u2, v2, u4, v4): the centre relative to the point and the logarithms of
     the sides, both in units of the point's stride, and two vectors whose directions are twice and four times the angle.
-    A box turned by pi is the same box and the same vectors, so the target has no seam there. The vector of four times
-    the angle does not change when a square is turned by pi/2 either: it gives the fine angle, and the vector of twice
-    the angle only says which of the two axes is the long one, a choice that costs nothing for a square. This is the
-    dual-frequency idea of "Phase-Shifting Coder: Predicting Accurate Orientation in Oriented Object Detection"
-    https://arxiv.org/abs/2211.06368, with a vector in place of three phases.
+    A box turned by pi is the same box and the same vectors, so the target has no seam there. For a box that is nearly
+    square, which of its sides is the long one is a matter of chance, and the first vector flips its sign with it; the
+    second does not, it is the same for a square turned by pi/2. So elongated boxes take their angle from the first
+    vector, which is the easier one to learn, boxes that are nearly square from the second, with the first to pick the
+    quarter, and boxes between them a blend. Two frequencies are the idea of "Phase-Shifting Coder: Predicting Accurate
+    Orientation in Oriented Object Detection" https://arxiv.org/abs/2211.06368; here with a vector for three phases.
 
     Args:
         base_side: side, in strides, of the box that log sides of zero stand for.
@@ -48,16 +49,24 @@ class OrientedPointCoder(BaseBBoxCoder):
         stride = points[..., 2:3]
         centre = points[..., :2] + code[..., :2] * stride
         sides = code[..., 2:4].clamp(max=MAX_LOG_SIDE).exp() * (stride * self.base_side)
-        coarse = _direction(code[..., 4].detach(), code[..., 5].detach()) / 2
+        coarse = _direction(code[..., 4], code[..., 5]) / 2
         fine = _direction(code[..., 6], code[..., 7]) / 4
-        # the multiple of pi/2 that brings the fine angle nearest to the coarse one
-        theta = fine + ((coarse - fine.detach()) / (math.pi / 2)).round() * (math.pi / 2)
+        # the way from the coarse angle to the nearest of the four that the fine vector stands for
+        step = fine - coarse
+        step = step - (step.detach() / (math.pi / 2)).round() * (math.pi / 2)
+        theta = coarse + squareness(sides.detach()) * step
         return torch.cat([centre, sides, theta.unsqueeze(-1)], -1)
 
 
 def angle_vectors(theta: Tensor) -> Tensor:
     """Unit vectors ``(..., 4)`` (cos 2t, sin 2t, cos 4t, sin 4t) of angles ``(...,)`` in radians."""
     return torch.stack([(2 * theta).cos(), (2 * theta).sin(), (4 * theta).cos(), (4 * theta).sin()], -1)
+
+
+def squareness(sides: Tensor) -> Tensor:
+    """How much a box ``(..., 2)`` (w, h) counts as square: 0 up to a ratio of sides of 0.5, 1 from 0.75 on."""
+    short, long = sides.aminmax(dim=-1)
+    return ((short / long.clamp(min=1e-6) - 0.5) / 0.25).clamp(0, 1)
 
 
 def _direction(u: Tensor, v: Tensor) -> Tensor:
