@@ -1,56 +1,7 @@
-# DOTA 1.5 (16 classes), cut into tiles of 1024 pixels.
-# Layout: train/images, train/labelTxt, val/images, val/labelTxt. Tiles without objects keep an empty label file.
-dataset_type = 'DOTAv15Dataset'
-data_root = 'data/dotav15/'
+# DOTA 1.5 (16 classes): as DOTA 1.0, with its own reader and folder.
+_base_ = ['./dotav1.py']
+own = dict(type='DOTAv15Dataset', data_root='data/dotav15/')
 
-train_pipeline = [
-    dict(type='LoadCheckedImage'),
-    dict(type='LoadAnnotations', with_bbox=True, box_type='qbox'),
-    dict(type='ConvertBoxType', box_type_mapping=dict(gt_bboxes='rbox')),
-    dict(type='Resize', scale=(1024, 1024), keep_ratio=True),
-    dict(type='RandomFlip', prob=0.75, direction=['horizontal', 'vertical', 'diagonal']),
-    dict(type='FilterOrientedBoxes', min_size=2),  # pixels
-    dict(type='PackDetInputs'),
-]
-test_pipeline = [
-    dict(type='LoadCheckedImage'),
-    dict(type='Resize', scale=(1024, 1024), keep_ratio=True),
-    # after Resize, so that the truth stays in the frame of the original image
-    dict(type='LoadAnnotations', with_bbox=True, box_type='qbox'),
-    dict(type='ConvertBoxType', box_type_mapping=dict(gt_bboxes='rbox')),
-    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
-]
-
-train_dataloader = dict(
-    batch_size=2,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        ann_file='train/labelTxt/',
-        data_prefix=dict(img_path='train/images/'),
-        filter_cfg=dict(filter_empty_gt=True),
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        ann_file='val/labelTxt/',
-        data_prefix=dict(img_path='val/images/'),
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
-)
-test_dataloader = val_dataloader
-
-val_evaluator = dict(type='DOTAMetric')
-test_evaluator = val_evaluator
+train_dataloader = dict(dataset=own)
+val_dataloader = dict(dataset=own)
+test_dataloader = dict(dataset=own)
