@@ -31,7 +31,7 @@ def environment() -> dict[str, Any]:
     """Machine, threads, versions, commit and command line of this run."""
     return {
         'date': datetime.now(timezone.utc).strftime('%Y-%m-%d'),
-        'commit': _commit(),
+        'commit': COMMIT,
         'command': ' '.join(['python', *(_relative(argument) for argument in sys.argv)]),
         'cpu': _cpu_name(),
         'cores': os.cpu_count(),
@@ -75,3 +75,7 @@ def _installed(name: str) -> bool:
     except PackageNotFoundError:
         return False
     return True
+
+
+# Asked for when the run starts: the checkout may move on before it ends.
+COMMIT = _commit()

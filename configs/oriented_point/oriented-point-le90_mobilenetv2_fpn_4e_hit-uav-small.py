@@ -11,10 +11,10 @@ base_lr = 5e-4
 model = dict(
     bbox_head=dict(num_classes=4),
     backbone=dict(
-        frozen_stages=2,  # the layers before stride 8: a third of the time of a step on a CPU
+        frozen_stages=2,  # the layers before stride 8: costly on a CPU
         init_cfg=dict(_delete_=True, type='Pretrained', checkpoint='checkpoints/mobilenet_v2.pth'),
     ),
-    # bicycles are parked so tightly that their boxes overlap: 0.3 gains 1.8 points of AP50 over DOTA's 0.1 on val
+    # bicycles are parked so tightly that their boxes overlap; chosen on val among 0.1, 0.3 and 0.5
     test_cfg=dict(nms=dict(iou_threshold=0.3)),
 )
 train_dataloader = dict(batch_size=4, dataset=dict(img_list='small_train.txt'))
