@@ -2,6 +2,7 @@
 
 from .channels_last import ChannelsLastHook
 from .finite_loss import FiniteLossHook
+from .fold_norm import FoldNormHook
 from .progress_bar import ProgressBarHook
 
-__all__ = ['ChannelsLastHook', 'FiniteLossHook', 'ProgressBarHook']
+__all__ = ['ChannelsLastHook', 'FiniteLossHook', 'FoldNormHook', 'ProgressBarHook']
