@@ -7,6 +7,7 @@ import pytest
 
 from stn_det.datasets.scenes import CLASSES, SceneConfig
 from stn_det.datasets.scenes.labels import label_objects, visible_shares
+from stn_det.datasets.scenes.layouts.industry import tank_heading
 from stn_det.datasets.scenes.raster import Raster
 from stn_det.datasets.scenes.sprites.courts import SURFACES, court
 from stn_det.datasets.scenes.sprites.planes import plane
@@ -133,3 +134,21 @@ def test_front_left_is_the_first_corner(heading):
     assert (item.corners[0] - centre) @ ahead > 0
     assert (item.corners[0] - centre) @ right < 0
     assert item.heading == pytest.approx(heading)
+
+
+def _tank_edges(obliquity):
+    """Directions of the front and of the side of a tank's box in the image, in degrees in [-45, 45)."""
+    world = _world(gsd=0.2, yaw=50.0, obliquity=obliquity, tilt_azimuth=30.0)
+    placed = world.put(tank, 0.0, 0.0, tank_heading(world), 1.0, 9.0)
+    corners = label_objects([placed], world.view, np.zeros((640, 640), bool))[0].corners
+    edges = np.diff(corners[[3, 0, 1]], axis=0)
+    return (np.degrees(np.arctan2(edges[:, 1], edges[:, 0])) + 45.0) % 90.0 - 45.0
+
+
+@pytest.mark.parametrize(('obliquity', 'lean'), [(0.0, 1e-6), (25.0, 3.0), (39.0, 7.0)])
+def test_a_tank_has_an_upright_box_while_its_ellipse_is_hardly_one(obliquity, lean):
+    assert np.abs(_tank_edges(obliquity)).max() <= lean
+
+
+def test_a_clear_ellipse_has_a_rectangle_along_its_axes():
+    np.testing.assert_allclose(_tank_edges(50.0), [30.0, 30.0], atol=1e-6)

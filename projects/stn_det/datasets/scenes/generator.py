@@ -17,7 +17,7 @@ from stn_det.datasets.scenes.sensor import develop, develop_infrared, develop_sa
 from stn_det.datasets.scenes.view import View, make_misalignment, make_second_view, make_view
 from stn_det.datasets.scenes.world import World
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Raised whenever the same config and seed would give another image."""
 
 

@@ -17,26 +17,36 @@ def lattice_noise(rng: np.random.Generator, size: int, cells: tuple[int, int]) -
     Returns:
         (size, size) float32 of about zero mean and unit spread.
     """
-    rows, columns = cells
-    grid = rng.standard_normal((rows, columns), dtype=np.float32)
-    if rows == size and columns == size:
-        return grid
-    step_y, step_x = size // rows, size // columns
-    padded = np.pad(grid, 2, mode='wrap')
-    large = cv2.resize(padded, ((columns + 4) * step_x, (rows + 4) * step_y), interpolation=cv2.INTER_CUBIC)
-    return large[2 * step_y : 2 * step_y + size, 2 * step_x : 2 * step_x + size]
+    grid = rng.standard_normal(cells, dtype=np.float32)
+    return _refine(grid, size, size)
 
 
 def fractal_noise(
     rng: np.random.Generator, size: int, cells: tuple[int, int], octaves: int, gain: float = 0.55
 ) -> np.ndarray:
-    """Sum of ``octaves`` lattice noises, each twice as fine and ``gain`` times as strong; zero mean, unit spread."""
-    total = np.zeros((size, size), np.float32)
+    """Sum of ``octaves`` noises, each twice as fine and ``gain`` times as strong; zero mean, unit spread, wraps around.
+
+    The sum is refined from octave to octave, so all but the last work on few pixels.
+    """
+    total = np.zeros(cells, np.float32)
     for octave in range(octaves):
-        finer = tuple(min(count << octave, size) for count in cells)
-        total += gain**octave * lattice_noise(rng, size, finer)
+        rows, columns = (min(count << octave, size) for count in cells)
+        grid = rng.standard_normal((rows, columns), dtype=np.float32)
+        total = _refine(total, rows, columns) + np.float32(gain**octave) * grid
+    total = _refine(total, size, size)
     total -= total.mean()
     return total / total.std()
+
+
+def _refine(grid: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Resize a grid that wraps around to multiples of its sides."""
+    if grid.shape == (rows, columns):
+        return grid
+    step_y, step_x = rows // grid.shape[0], columns // grid.shape[1]
+    padded = np.pad(grid, 2, mode='wrap')
+    size = (padded.shape[1] * step_x, padded.shape[0] * step_y)
+    large = cv2.resize(padded, size, interpolation=cv2.INTER_CUBIC)
+    return large[2 * step_y : 2 * step_y + rows, 2 * step_x : 2 * step_x + columns]
 
 
 def to_tile(*channels: np.ndarray) -> np.ndarray:

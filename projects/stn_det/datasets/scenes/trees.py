@@ -47,32 +47,34 @@ def _crowns() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.stack(normals), np.stack(depths).astype(np.float32), np.stack(covers)
 
 
+def _dome(rng: np.random.Generator) -> np.ndarray:
+    """(S, S) float32 in [0, 1]: the height of one crown of the forest, with lobes, 0 outside."""
+    radius = float(np.clip(rng.lognormal(2.35, 0.32), 5.0, 20.0))
+    reach = int(radius * 1.25) + 1
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1] - rng.uniform(0, 1, (2, 1, 1))
+    angles = np.arctan2(y, x)
+    lobes = 1.0 + 0.07 * np.cos(angles * rng.integers(3, 6) + rng.uniform(0, 6))
+    lobes += 0.03 * np.cos(angles * 9 + rng.uniform(0, 6))
+    square = 1.0 - (x**2 + y**2) / (radius * lobes) ** 2
+    return (np.clip(square, 0, 1) ** 0.55).astype(np.float32)
+
+
 @lru_cache(maxsize=1)
 def canopy() -> np.ndarray:
     """(TILE, TILE, 4) uint8 forest: normal x, normal y (128 is 0), depth, and each tree's own shade."""
     rng = np.random.default_rng(np.random.SeedSequence([7, 2]))
     height = np.full((TILE, TILE), -0.5, np.float32)
     shade = np.full((TILE, TILE), 0.3, np.float32)
+    domes = [_dome(rng) for _ in range(96)]
     for _ in range(4200):
-        radius = float(np.clip(rng.lognormal(2.35, 0.32), 5.0, 20.0))
-        cx, cy = rng.uniform(0, TILE, 2)
-        reach = int(radius * 1.25) + 1
-        columns = np.arange(int(cx) - reach, int(cx) + reach + 1)
-        rows = np.arange(int(cy) - reach, int(cy) + reach + 1)
-        x, y = columns[None, :] - cx, rows[:, None] - cy
-        angles = np.arctan2(y, x)
-        lobes = (
-            1.0
-            + 0.07 * np.cos(angles * rng.integers(3, 6) + rng.uniform(0, 6))
-            + 0.03 * np.cos(angles * 9 + rng.uniform(0, 6))
-        )
-        square = 1.0 - (x**2 + y**2) / (radius * lobes) ** 2
-        top = radius * rng.uniform(0.6, 1.1) + rng.uniform(0, 6)
-        dome = np.where(square > 0, top * np.clip(square, 0, 1) ** 0.55, -1.0).astype(np.float32)
-        index = np.ix_(rows % TILE, columns % TILE)
-        above = dome > height[index]
-        height[index] = np.where(above, dome, height[index])
-        shade[index] = np.where(above, rng.uniform(0.0, 1.0), shade[index])
+        dome = domes[rng.integers(len(domes))]
+        start = rng.integers(0, TILE, 2)
+        index = np.ix_(*((first + np.arange(len(dome))) % TILE for first in start))
+        # crowns are about as tall as wide, and stand on ground of their own height
+        top = np.float32(len(dome) * rng.uniform(0.24, 0.44) + rng.uniform(0, 6))
+        raised, before = np.where(dome > 0, dome * top, np.float32(-1.0)), height[index]
+        height[index] = np.maximum(raised, before)
+        shade[index] = np.where(raised > before, np.float32(rng.random()), shade[index])
     leaves = fractal_noise(rng, TILE, (256, 256), 3, 0.9)
     height += 0.8 * fractal_noise(rng, TILE, (128, 128), 2, 0.8) + 1.05 * leaves
     wrapped = np.pad(height, 8, mode='wrap')

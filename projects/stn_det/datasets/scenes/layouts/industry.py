@@ -22,6 +22,9 @@ from stn_det.datasets.scenes.shapes import strip
 from stn_det.datasets.scenes.sprites import clutter, tanks, vehicles
 from stn_det.datasets.scenes.world import World
 
+CLEAR_ELLIPSE = 40.0
+"""Obliquity in degrees from which on the longer axis of a circle is plain to see: the axes' ratio is 0.77 there."""
+
 
 def industrial(world: World) -> None:
     """Halls with loading docks, trailer rows, container stacks and staff parking."""
@@ -182,10 +185,11 @@ def _bund(world: World, frame: Frame, x: float, y: float, columns: int, rows: in
 def tank_heading(world: World) -> float:
     """Heading of a tank's box on the ground.
 
-    A circle has no front. Its box is upright in the image, or, once the view is so oblique that the circle becomes a
-    clear ellipse, along that ellipse's axes, so that the box stays a rectangle.
+    A circle has no front. Its box is upright in the image, as annotators draw it, or, once the view is so oblique that
+    the circle becomes a clear ellipse, along that ellipse's axes. The axes of a circle seen from a little aside could
+    neither be seen nor learnt.
     """
     yaw = math.radians(world.view.yaw)
-    if world.view.obliquity < 10.0:
+    if world.view.obliquity < CLEAR_ELLIPSE:
         return -math.pi / 2 - yaw
     return math.radians(world.view.tilt_azimuth) - math.pi / 2 - yaw
