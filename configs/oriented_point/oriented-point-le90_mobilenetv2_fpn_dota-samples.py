@@ -38,7 +38,7 @@ files = dict(
     metainfo=dict(classes=classes),
 )
 train_dataloader = dict(
-    batch_size=4,
+    batch_size=2,
     dataset=dict(
         _delete_=True,
         type='RepeatDataset',
@@ -63,4 +63,4 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-custom_hooks = [dict(type='FiniteLossHook'), dict(type='ChannelsLastHook')]
+custom_hooks = [dict(type='FiniteLossHook'), dict(type='ChannelsLastHook'), dict(type='FoldNormHook')]

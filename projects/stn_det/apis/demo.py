@@ -16,7 +16,7 @@ from ..errors import MissingDependencyError
 from .classes import load_checkpoint_file
 from .configs import load_config
 from .demo_pictures import draw_demo
-from .demo_plan import DEMO_CONFIG, VAL_SEED_OFFSET, DemoPlan, Progress, set_data_root, set_image_size, set_schedule
+from .demo_plan import DEMO_CONFIG, GSD, VAL_SEED_OFFSET, DemoPlan, Progress, set_data_root, set_image_size, set_schedule
 from .files import write_json, write_text
 from .predictor import Predictor
 from .pretrained import fetch_mobilenetv2
@@ -124,7 +124,7 @@ def _percent(value: float | None) -> str:
 
 def _write_data(data: Path, plan: DemoPlan, show: bool) -> None:
     """Training and validation scenes; scenes that exist are kept."""
-    config = SceneConfig(size=(plan.scene_size, plan.scene_size))
+    config = SceneConfig(size=(plan.scene_size, plan.scene_size), gsd=GSD)
     write_scenes(data / 'train', plan.train_images, config, seed=plan.seed, workers=plan.workers, progress=show)
     write_scenes(
         data / 'val', plan.val_images, config, seed=plan.seed + VAL_SEED_OFFSET, workers=plan.workers, progress=show
@@ -183,7 +183,7 @@ def _record(result: DemoResult, plan: DemoPlan) -> dict[str, Any]:
     return {
         'metrics': result.metrics,
         'seconds': result.seconds,
-        'plan': asdict(plan),
+        'plan': {**asdict(plan), 'gsd': GSD},
         'config': DEMO_CONFIG,
         'checkpoint': str(result.checkpoint),
         'versions': {
