@@ -1,13 +1,22 @@
 """A config made ready for mmengine's runner."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.visualization import Visualizer
+from torch.utils.data import DataLoader
 
-from stn_det.apis.runners import _rename_visualizer, add_progress_bar, set_amp, set_launcher, set_work_dir
+from stn_det.apis.runners import (
+    _rename_visualizer,
+    add_progress_bar,
+    set_amp,
+    set_launcher,
+    set_work_dir,
+    stop_workers,
+)
 from stn_det.apis.testing import _use_test_time_augmentation, test
 from stn_det.apis.training import _scale_learning_rate, _set_resume
 from stn_det.errors import ConfigError, InputError
@@ -97,3 +106,21 @@ def test_test_time_augmentation_needs_the_config() -> None:
 def test_an_output_of_unknown_kind_is_refused_before_anything_runs() -> None:
     with pytest.raises(InputError, match=r'out is figures.csv; expected a name ending in .json'):
         test('no_such_config.py', 'no_such_checkpoint.pth', out='figures.csv')
+
+
+@pytest.mark.parametrize('endless', [False, True], ids=['by-epoch', 'by-iteration'])
+def test_stop_workers_ends_the_processes_of_persistent_loaders(endless: bool) -> None:
+    from mmengine.runner.loops import _InfiniteDataloaderIterator
+
+    loader = DataLoader(list(range(4)), num_workers=1, persistent_workers=True)
+    loop = SimpleNamespace(dataloader=loader)
+    if endless:
+        loop.dataloader_iterator = _InfiniteDataloaderIterator(loader)
+        next(loop.dataloader_iterator)
+    else:
+        list(loader)
+    workers = list(loader._iterator._workers)
+    assert all(worker.is_alive() for worker in workers)
+    stop_workers(SimpleNamespace(_train_loop=loop, _val_loop=None, _test_loop={'type': 'TestLoop'}))
+    assert not any(worker.is_alive() for worker in workers)
+    assert sorted(int(value) for batch in loader for value in batch) == [0, 1, 2, 3], 'the loader can start again'

@@ -16,7 +16,16 @@ from ..errors import MissingDependencyError
 from .classes import load_checkpoint_file
 from .configs import load_config
 from .demo_pictures import draw_demo
-from .demo_plan import DEMO_CONFIG, GSD, VAL_SEED_OFFSET, DemoPlan, Progress, set_data_root, set_image_size, set_schedule
+from .demo_plan import (
+    DEMO_CONFIG,
+    GSD,
+    VAL_SEED_OFFSET,
+    DemoPlan,
+    Progress,
+    set_data_root,
+    set_image_size,
+    set_schedule,
+)
 from .files import write_json, write_text
 from .predictor import Predictor
 from .pretrained import fetch_mobilenetv2

@@ -12,7 +12,7 @@ from .classes import check_classes, load_checkpoint_file
 from .configs import load_config
 from .devices import on_device
 from .files import write_json
-from .runners import add_progress_bar, build_runner, set_launcher, set_work_dir
+from .runners import add_progress_bar, build_runner, set_launcher, set_work_dir, stop_workers
 
 
 def test(
@@ -74,7 +74,10 @@ def test(
             from mmdet.evaluation import DumpDetResults
 
             runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=str(out)))
-        metrics = {name: float(value) for name, value in runner.test().items()}
+        try:
+            metrics = {name: float(value) for name, value in runner.test().items()}
+        finally:
+            stop_workers(runner)
     if out is not None and Path(out).suffix == '.json':
         write_json(out, metrics)
     return metrics

@@ -11,7 +11,7 @@ from mmengine.runner import find_latest_checkpoint
 from ..errors import ConfigError
 from .configs import load_config
 from .devices import on_device, resolve_device
-from .runners import add_progress_bar, build_runner, set_amp, set_launcher, set_work_dir
+from .runners import add_progress_bar, build_runner, set_amp, set_launcher, set_work_dir, stop_workers
 from .suggest import require_file
 
 
@@ -78,7 +78,10 @@ def train(
     add_progress_bar(cfg, progress)
     with on_device(device):
         runner = build_runner(cfg)
-        runner.train()
+        try:
+            runner.train()
+        finally:
+            stop_workers(runner)
     latest = find_latest_checkpoint(str(folder)) if folder.is_dir() else None
     return TrainResult(
         work_dir=folder,
