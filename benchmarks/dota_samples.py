@@ -6,10 +6,9 @@ Example: python benchmarks/dota_samples.py data/dota_samples
 """
 
 import argparse
-import time
 from pathlib import Path
 
-from record import write_record
+from record import training_seconds, write_record
 
 from stn_det.apis import predict, test, train
 from stn_det.apis.pretrained import fetch_mobilenetv2
@@ -32,16 +31,14 @@ def main() -> None:
         'test_dataloader.dataset.data_root': root,
         'model.backbone.init_cfg.checkpoint': str(fetch_mobilenetv2('checkpoints/mobilenet_v2.pth').resolve()),
     }
-    start = time.perf_counter()
     result = train(arguments.config, work_dir=work_dir, resume='auto', cfg_options=options)
-    seconds = time.perf_counter() - start
     metrics = test(arguments.config, result.checkpoint, work_dir=work_dir, cfg_options=options)
     predict(arguments.config, result.checkpoint, [arguments.data / 'images'], out_dir=work_dir / 'pictures')
     figures = {
         'config': arguments.config,
         'epochs': result.epochs,
         'evaluated': 'the training images themselves, whole, last checkpoint',
-        'seconds_train': round(seconds, 1),
+        'seconds_train': training_seconds(work_dir),
         'metrics': metrics,
     }
     print(write_record(f'dota_samples_{Path(arguments.config).stem}', figures))

@@ -10,14 +10,14 @@ import argparse
 import time
 from pathlib import Path
 
-from record import write_record
+from record import training_seconds, write_record
 
 from stn_det.apis import load_config, test, train
 from stn_det.apis.pretrained import fetch_mobilenetv2
 
 CLASSES = ('Person', 'Car', 'Bicycle', 'OtherVehicle')
 AVERAGED = CLASSES[:3]  # OtherVehicle has 23 instances in val: reported, not averaged
-CONFIG = 'oriented-point-le90_mobilenetv2_fpn_10e_hit-uav-small'
+CONFIG = 'oriented-point-le90_mobilenetv2_fpn_20e_hit-uav-small'
 
 
 def main() -> None:
@@ -32,9 +32,7 @@ def main() -> None:
     options = {f'{part}_dataloader.dataset.data_root': root for part in ('train', 'val', 'test')}
     options['model.backbone.init_cfg.checkpoint'] = str(fetch_mobilenetv2('checkpoints/mobilenet_v2.pth').resolve())
 
-    start = time.perf_counter()
     result = train(arguments.config, work_dir=work_dir, resume='auto', cfg_options=options)
-    seconds_train = time.perf_counter() - start
     start = time.perf_counter()
     metrics = test(arguments.config, result.checkpoint, work_dir=work_dir, cfg_options=options)
     seconds_test = time.perf_counter() - start
@@ -46,7 +44,7 @@ def main() -> None:
         'batch_size': config.train_dataloader.batch_size,
         'train': 'small_train.txt: 600 images of train.json',
         'evaluated': 'val.json: 287 images, last checkpoint',
-        'seconds_train': round(seconds_train, 1),
+        'seconds_train': training_seconds(work_dir),
         'seconds_test': round(seconds_test, 1),
         **{
             f'{name}_person_car_bicycle': sum(metrics[f'dota/{name}_{c}'] for c in AVERAGED) / len(AVERAGED)

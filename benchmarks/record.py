@@ -7,6 +7,7 @@ import subprocess
 import sys
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,20 @@ def write_record(name: str, figures: dict[str, Any], folder: Path = RESULTS) -> 
     part.write_text(json.dumps({**figures, 'environment': environment()}, indent=2) + '\n')
     part.replace(path)
     return path
+
+
+def training_seconds(work_dir: Path) -> float:
+    """Seconds that the iterations of a training took, interrupted and resumed ones included, validation not.
+
+    Read off mmengine's log, whose lines hold the mean time of the iterations since the line before.
+    """
+    times = {}
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for line in map(json.loads, path.read_text().splitlines()):
+            if 'loss' in line:
+                times[line['step']] = line['time']
+    steps = [0, *sorted(times)]
+    return round(sum((step - before) * times[step] for before, step in pairwise(steps)), 1)
 
 
 def _relative(argument: str) -> str:

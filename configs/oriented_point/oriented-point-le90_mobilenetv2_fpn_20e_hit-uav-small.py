@@ -1,16 +1,15 @@
-# HIT-UAV on a CPU, from ImageNet weights, on the 600-image subset: 512-pixel crops of enlarged and shrunk images.
+# HIT-UAV on a CPU, from ImageNet weights, on the 600-image subset: 512-pixel crops of enlarged images.
 _base_ = ['./oriented-point-le90_mobilenetv2_fpn_4e_hit-uav-small.py']
-max_epochs = 10
+max_epochs = 20
 base_lr = 1e-3
 
 train_pipeline = [
     dict(type='LoadCheckedImage'),
     dict(type='LoadAnnotations', with_bbox=True, box_type='rbox'),
-    dict(type='RandomResize', scale=(640, 512), ratio_range=(0.8, 1.8), keep_ratio=True),  # altitude is 60 to 130 m
-    dict(type='OrientedRandomCrop', crop_size=(512, 512)),
+    dict(type='RandomResize', scale=(640, 512), ratio_range=(1.1, 1.8), keep_ratio=True),  # tested at 1.5
+    dict(type='OrientedRandomCrop', crop_size=(512, 512), allow_negative_crop=True),
     dict(type='RandomFlip', prob=0.75, direction=['horizontal', 'vertical', 'diagonal']),
     dict(type='RandomQuarterTurn', prob=0.5, turns=(1,)),  # with the flips: all eight orientations
-    dict(type='Invert', prob=0.3),  # white-hot and black-hot
     # thermal images are grey: no hue, no saturation
     dict(type='PhotoMetricDistortion', saturation_range=(1, 1), hue_delta=0),
     dict(type='FilterOrientedBoxes', min_size=2),  # pixels
@@ -23,7 +22,7 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True, box_type='rbox'),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(batch_size=2, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
