@@ -8,7 +8,7 @@ DEMO_ARGS ?=
 # One thread a test process: two processes with two threads each only get into each other's way.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 SETUP_FILES := setup.py pyproject.toml
-CLASSIC_TESTS := tests/mmcv_bridge tests/test_imports.py tests/test_configs_travel.py tests/tools
+CLASSIC_TESTS := tests/mmcv_bridge tests/engine tests/test_imports.py tests/test_configs_travel.py tests/tools
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-classic lint wheel clean distclean
@@ -18,13 +18,13 @@ help:  ## this list
 
 install: $(VENV)/.installed  ## set up .venv with the default (onedl) OpenMMLab packages
 
-demo: $(VENV)/.installed  ## make scenes, train, evaluate and draw; results in work_dirs/demo (DEMO_ARGS=--quick: a minute)
+demo: $(VENV)/.installed  ## make scenes, train, evaluate and draw; results in work_dirs/demo (DEMO_ARGS=--quick: in work_dirs/demo-quick)
 	$(BIN)/stn-det demo $(DEMO_ARGS)
 
 test: $(VENV)/.installed  ## all tests, two at a time
 	$(TEST_ENV) $(BIN)/python -m pytest -n 2 tests $(PYTEST_ARGS)
 
-test-classic: $(CLASSIC)/.installed  ## the tests that touch mm* packages, with mmengine/mmcv-lite/mmdet in .venv-classic
+test-classic: $(CLASSIC)/.installed  ## bridge, hooks, imports, configs and tools with mmengine/mmcv-lite/mmdet in .venv-classic
 	$(TEST_ENV) $(CLASSIC)/bin/python -m pytest -n 2 $(wildcard $(CLASSIC_TESTS)) $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed  ## style and types

@@ -54,9 +54,10 @@ def write_record(name: str, figures: dict[str, Any], folder: Path = RESULTS) -> 
 
 
 def training_seconds(work_dir: Path) -> float:
-    """Seconds that the iterations of a training took, interrupted and resumed ones included, validation not.
+    """Seconds that the iterations of a training took, over all its parts, validation not included.
 
-    Read off mmengine's log, whose lines hold the mean time of the iterations since the line before.
+    Estimated from mmengine's log: the mean of the 20 iterations before a line stands for all since the line before.
+    Iterations after the last line, and those lost in an interruption, are not counted.
     """
     times = {}
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):

@@ -52,7 +52,10 @@ LAW: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             'mmdet.registry',
         ),
     ),
-    'engine': (('structures', 'errors', 'checks'), ('torch', 'numpy', 'mmengine', 'mmdet.registry', 'tqdm')),
+    'engine': (
+        ('structures', 'errors', 'checks'),
+        ('torch', 'numpy', 'mmengine', 'mmdet.registry', 'mmcv.cnn', 'tqdm'),
+    ),
     '__main__': (('mmcv_bridge', 'registry'), ()),
     'registry': ((), ('mmdet.registry', 'mmengine')),
     'register': (ANY, ()),

@@ -21,6 +21,7 @@ train_dataloader = dict(batch_size=4, dataset=dict(img_list='small_train.txt'))
 val_dataloader = dict(batch_size=4)
 
 train_cfg = dict(max_epochs=max_epochs, val_interval=4)
+auto_scale_lr = dict(base_batch_size=4)
 optim_wrapper = dict(type='AutocastOptimWrapper', dtype='bfloat16', optimizer=dict(lr=base_lr))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),

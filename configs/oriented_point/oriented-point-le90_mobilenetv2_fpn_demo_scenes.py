@@ -1,4 +1,5 @@
-# The demo: generated scenes, a CPU, a quarter of an hour. `stn-det demo` sets data_root and the weights.
+# The demo: generated scenes, a CPU, a quarter of an hour. `stn-det demo` sets data,
+# weights, image size, seed and epochs (8, not 12).
 _base_ = [
     '../_base_/models/oriented_point_mobilenetv2_fpn.py',
     '../_base_/datasets/scenes.py',
@@ -17,5 +18,6 @@ model = dict(
 # bfloat16 and channels-last, both together, for CPUs with AVX512-BF16
 optim_wrapper = dict(type='AutocastOptimWrapper', dtype='bfloat16')
 custom_hooks = [dict(type='FiniteLossHook'), dict(type='ChannelsLastHook'), dict(type='FoldNormHook')]
-train_dataloader = dict(batch_size=2)  # more, smaller steps: the images seen in the time stay the same
+train_dataloader = dict(batch_size=2)  # twice the steps of batches of 4 for the same images
 train_cfg = dict(max_epochs=max_epochs, val_interval=4)
+auto_scale_lr = dict(base_batch_size=2)

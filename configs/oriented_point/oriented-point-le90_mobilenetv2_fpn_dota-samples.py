@@ -50,6 +50,7 @@ val_dataloader = dict(dataset=dict(**files, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
+auto_scale_lr = dict(base_batch_size=2)
 optim_wrapper = dict(type='AutocastOptimWrapper', dtype='bfloat16')
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),

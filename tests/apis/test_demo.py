@@ -29,6 +29,13 @@ def test_figures_are_written(folder: Path) -> None:
     assert record['versions']['torch']
 
 
+def test_random_weights_are_not_frozen(folder: Path) -> None:
+    backbone = load_config(folder / 'config.py').model.backbone
+    assert backbone.init_cfg is None
+    assert (backbone.frozen_stages, backbone.norm_eval) == (-1, False)
+    assert load_config(DEMO_CONFIG).model.backbone.frozen_stages > 0
+
+
 def test_the_table_has_a_line_for_each_class() -> None:
     metrics = {
         'dota/AP50': 0.5,

@@ -52,6 +52,18 @@ def test_another_plan_in_the_same_folder_is_refused(tmp_path: Path) -> None:
         Progress(tmp_path, DemoPlan.make(True, 1, None, None))
 
 
+def test_a_folder_with_scenes_of_an_older_generator_is_refused(tmp_path: Path) -> None:
+    plan = DemoPlan.make(True, 0, None, None)
+    with Progress(tmp_path, plan).phase('scenes'):
+        pass
+    path = tmp_path / 'progress.json'
+    stored = json.loads(path.read_text())
+    del stored['plan']['generator_version']
+    path.write_text(json.dumps(stored))
+    with pytest.raises(InputError, match=r'generator_version None instead of \d'):
+        Progress(tmp_path, plan)
+
+
 def test_the_schedule_is_stretched() -> None:
     cfg = Config(
         dict(

@@ -31,10 +31,12 @@ def test_the_argument_wins_over_the_config_and_that_over_the_name(tmp_path: Path
 
 def test_mixed_precision_by_device() -> None:
     cpu, gpu = (Config(dict(optim_wrapper=dict(type='OptimWrapper', optimizer=dict(lr=1)))) for _ in range(2))
+    gpu.optim_wrapper.dtype = 'bfloat16'  # as the configs for a CPU have it
     set_amp(cpu, torch.device('cpu'))
     set_amp(gpu, torch.device('cuda'))
     assert (cpu.optim_wrapper.type, cpu.optim_wrapper.dtype) == ('AutocastOptimWrapper', 'bfloat16')
     assert (gpu.optim_wrapper.type, gpu.optim_wrapper.loss_scale) == ('AmpOptimWrapper', 'dynamic')
+    assert gpu.optim_wrapper.dtype == 'float16'
 
 
 def test_an_unknown_launcher_is_refused() -> None:

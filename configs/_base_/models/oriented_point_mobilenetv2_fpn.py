@@ -13,7 +13,7 @@ model = dict(
     backbone=dict(
         type='MobileNetV2',
         out_indices=(2, 4, 6),
-        norm_eval=True,  # batches of 2 to 4 are too small for statistics, and FoldNormHook saves their cost
+        norm_eval=True,  # batches of 2 to 4 are too small for statistics; FoldNormHook makes fixed ones cheap
         init_cfg=dict(type='Pretrained', checkpoint='open-mmlab://mmdet/mobilenet_v2'),
     ),
     neck=dict(type='FPN', in_channels=[32, 96, 320], out_channels=96, num_outs=3),

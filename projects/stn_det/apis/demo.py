@@ -78,7 +78,7 @@ class DemoResult:
 
 
 def run_demo(
-    work_dir: str | Path = 'work_dirs/demo',
+    work_dir: str | Path | None = None,
     *,
     quick: bool = False,
     seed: int = 0,
@@ -90,11 +90,12 @@ def run_demo(
     """Generate scenes, train, evaluate, draw. Finished phases are kept: the same call continues an interrupted one.
 
     Args:
-        work_dir: folder for everything; ``metrics.json`` and ``results.md`` hold the figures.
-        quick: a few small scenes and two epochs, which shows the steps and not the quality.
+        work_dir: folder for everything, by default ``work_dirs/demo`` or ``work_dirs/demo-quick``; ``metrics.json`` and
+            ``results.md`` hold the figures.
+        quick: 16 small scenes and six epochs from random weights, which shows the steps and not the quality.
         seed: of the scenes and of the training.
-        images: number of training scenes; a quarter as many are made for validation.
-        epochs: number of epochs.
+        images: number of training scenes, with a quarter as many for validation; None: 400 and 80, quick 16 and 6.
+        epochs: number of epochs; None: 8, quick 6.
         device: 'cpu', 'cuda', 'cuda:1'; None takes the first GPU, else the CPU.
         progress: show progress bars; None: when stderr is a terminal.
 
@@ -107,7 +108,7 @@ def run_demo(
     Raises:
         InputError: when a number is not usable, or ``work_dir`` holds a demo with other settings.
     """
-    folder = Path(work_dir)
+    folder = Path(work_dir or ('work_dirs/demo-quick' if quick else 'work_dirs/demo'))
     plan = DemoPlan.make(quick, seed, images, epochs)
     state = Progress(folder, plan)
     show = sys.stderr.isatty() if progress is None else progress
@@ -171,6 +172,8 @@ def _config(folder: Path, plan: DemoPlan) -> Config:
     set_image_size(cfg, plan.scene_size)
     cfg.randomness = dict(seed=plan.seed)
     cfg.model.backbone.init_cfg = _weights(folder) if plan.pretrained else None
+    if cfg.model.backbone.init_cfg is None:  # nothing learnt that freezing would keep
+        cfg.model.backbone.update(frozen_stages=-1, norm_eval=False)
     return cfg
 
 

@@ -19,7 +19,9 @@ def parse_options(items: Sequence[str]) -> dict[str, Any]:
     for item in items:
         key, sign, _ = item.partition('=')
         if not sign or not key:
-            raise ConfigError(f'override {item!r} is not of the form key=value, for example train_cfg.max_epochs=24.')
+            raise ConfigError(
+                f'override {item!r} is not of the form key=value, for example train_dataloader.batch_size=8.'
+            )
     if not items:
         return {}
     parser = argparse.ArgumentParser()

@@ -45,6 +45,7 @@ def set_amp(cfg: Config, device: torch.device) -> None:
         cfg.optim_wrapper.pop('loss_scale', None)
     else:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.dtype = 'float16'
         cfg.optim_wrapper.loss_scale = 'dynamic'
 
 

@@ -36,7 +36,8 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         default=[],
         metavar='KEY=VALUE',
-        help='override values of the config, for example train_cfg.max_epochs=24 or "img_scale=(512,512)"',
+        help='override values of the config, for example train_dataloader.batch_size=8 or '
+        '"train_dataloader.dataset.pipeline.3.scale=(640,640)"',
     )
     parser.add_argument('--allow-new', action='store_true', help='let --cfg-options add keys that the config lacks')
 

@@ -20,7 +20,7 @@ from .options import (
 
 def register(commands: Any) -> None:
     """Add the command."""
-    example = 'stn-det train my_config.py --work-dir work_dirs/first --cfg-options train_cfg.max_epochs=24'
+    example = 'stn-det train my_config.py --work-dir work_dirs/first --cfg-options train_dataloader.batch_size=8'
     parser = add_command(commands, 'train', 'train a detector', example)
     add_config(parser)
     parser.add_argument('--work-dir', help='folder for checkpoints and logs (default: work_dirs/<config name>)')

@@ -6,19 +6,9 @@ import cv2
 import numpy as np
 
 
-def lattice_noise(rng: np.random.Generator, size: int, cells: tuple[int, int]) -> np.ndarray:
-    """Smooth noise that wraps around.
-
-    Args:
-        rng: Source of random numbers.
-        size: Side of the tile in pixels, a multiple of both cell counts.
-        cells: Number of grid cells along y and x; unequal counts stretch the noise.
-
-    Returns:
-        (size, size) float32 of about zero mean and unit spread.
-    """
-    grid = rng.standard_normal(cells, dtype=np.float32)
-    return _refine(grid, size, size)
+def white_noise(rng: np.random.Generator, size: int) -> np.ndarray:
+    """(size, size) float32 of zero mean and unit spread."""
+    return rng.standard_normal((size, size), dtype=np.float32)
 
 
 def fractal_noise(

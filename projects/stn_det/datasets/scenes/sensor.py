@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from stn_det.datasets.scenes.config import SceneConfig
-from stn_det.datasets.scenes.noise import lattice_noise, to_tile
+from stn_det.datasets.scenes.noise import to_tile, white_noise
 
 _SIDE = 1024
 
@@ -17,7 +17,7 @@ _SIDE = 1024
 def _noise_bank() -> np.ndarray:
     """(1024, 1024, 3) uint8 sensor noise, partly shared by the bands; 128 is 0 and 40 levels are one deviation."""
     rng = np.random.default_rng(np.random.SeedSequence([7, 3]))
-    bands = [cv2.GaussianBlur(lattice_noise(rng, _SIDE, (_SIDE, _SIDE)), (0, 0), 0.55) * 1.9 for _ in range(4)]
+    bands = [cv2.GaussianBlur(white_noise(rng, _SIDE), (0, 0), 0.55) * 1.9 for _ in range(4)]
     return to_tile(*(0.85 * bands[0] + 0.53 * band for band in bands[1:]))
 
 

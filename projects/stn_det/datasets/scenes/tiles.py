@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from stn_det.datasets.scenes.noise import fractal_noise, lattice_noise, to_tile
+from stn_det.datasets.scenes.noise import fractal_noise, to_tile, white_noise
 
 TILE = 1024
 """Side of a tile in pixels."""
@@ -34,7 +34,7 @@ def _cracks(rng: np.random.Generator) -> np.ndarray:
 
 def _asphalt(rng: np.random.Generator) -> np.ndarray:
     mix = fractal_noise(rng, TILE, (8, 8), 6, 0.62)
-    grain = lattice_noise(rng, TILE, (TILE, TILE)) * 0.5 + fractal_noise(rng, TILE, (256, 256), 2) * 0.45
+    grain = white_noise(rng, TILE) * 0.5 + fractal_noise(rng, TILE, (256, 256), 2) * 0.45
     spots = -np.clip(fractal_noise(rng, TILE, (128, 128), 2) - 2.0, 0.0, 1.0) * 2.0
     return to_tile(mix, grain + spots - 2.6 * _cracks(rng))
 
@@ -42,7 +42,7 @@ def _asphalt(rng: np.random.Generator) -> np.ndarray:
 def _concrete(rng: np.random.Generator) -> np.ndarray:
     slabs = rng.standard_normal((32, 32)).astype(np.float32).repeat(32, 0).repeat(32, 1)
     mix = 0.55 * slabs + 0.85 * fractal_noise(rng, TILE, (8, 8), 6, 0.65)
-    grain = lattice_noise(rng, TILE, (TILE, TILE)) * 0.35 + fractal_noise(rng, TILE, (256, 256), 2) * 0.35
+    grain = white_noise(rng, TILE) * 0.35 + fractal_noise(rng, TILE, (256, 256), 2) * 0.35
     broken = np.clip(1.1 + 0.5 * fractal_noise(rng, TILE, (32, 32), 2), 0.2, 1.6)
     return to_tile(mix, grain - 1.7 * _grid_lines(32, 1) * broken - 1.6 * _cracks(rng))
 
@@ -51,13 +51,13 @@ def _grass(rng: np.random.Generator) -> np.ndarray:
     mix = fractal_noise(rng, TILE, (8, 8), 7, 0.66)
     tufts = fractal_noise(rng, TILE, (128, 128), 3, 0.8)
     tufts = tufts - 0.5 * np.clip(tufts - 1.2, 0.0, None)
-    return to_tile(mix, 0.9 * tufts + 0.4 * lattice_noise(rng, TILE, (TILE, TILE)))
+    return to_tile(mix, 0.9 * tufts + 0.4 * white_noise(rng, TILE))
 
 
 def _soil(rng: np.random.Generator) -> np.ndarray:
     mix = fractal_noise(rng, TILE, (4, 4), 8, 0.68)
     tracks = fractal_noise(rng, TILE, (64, 8), 4, 0.6)
-    grain = 0.6 * lattice_noise(rng, TILE, (TILE, TILE)) + 0.6 * fractal_noise(rng, TILE, (128, 128), 3, 0.7)
+    grain = 0.6 * white_noise(rng, TILE) + 0.6 * fractal_noise(rng, TILE, (128, 128), 3, 0.7)
     return to_tile(mix, grain + 0.35 * tracks)
 
 
@@ -88,7 +88,7 @@ def _mown(rng: np.random.Generator) -> np.ndarray:
 
 
 def _plain(rng: np.random.Generator) -> np.ndarray:
-    return to_tile(lattice_noise(rng, TILE, (TILE, TILE)), fractal_noise(rng, TILE, (16, 16), 6, 0.75))
+    return to_tile(white_noise(rng, TILE), fractal_noise(rng, TILE, (16, 16), 6, 0.75))
 
 
 _MAKERS = {

@@ -78,7 +78,7 @@ def write_scenes(
         else:
             context = multiprocessing.get_context('spawn')
             with context.Pool(min(workers, len(missing)), initializer=_start_worker) as pool:
-                for _ in pool.imap_unordered(write, missing, chunksize=4):
+                for _ in pool.imap_unordered(write, missing):
                     bar.update()
     return out
 
@@ -139,7 +139,7 @@ def _replace(path: Path, data: bytes) -> None:
 
 def encode_png(image: np.ndarray) -> bytes:
     """PNG bytes of an (H, W, 3) uint8 RGB image."""
-    done, data = cv2.imencode('.png', image[..., ::-1], _PNG)
+    done, data = cv2.imencode('.png', cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _PNG)
     if not done:
         raise ImageError(f'an image of shape {image.shape} and type {image.dtype} could not be written as PNG')
     return data.tobytes()

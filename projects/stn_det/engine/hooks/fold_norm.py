@@ -16,7 +16,7 @@ class FoldNormHook(Hook):
     agree up to rounding, gradients still reach the weights of both, and checkpoints do not change; a pass over the
     activations and a copy of them in memory are saved. Proposed in "Efficient ConvBN Blocks for Transfer Learning and
     Beyond" https://arxiv.org/abs/2305.11624; done by mmcv's ``ConvModule``, so backbones built from other blocks
-    (mmdet's ResNet) gain nothing and lose nothing.
+    (mmdet's ResNet) gain nothing and lose nothing. Runs of mmengine's runner only: ``Predictor`` calls no hooks.
 
     Example:
         >>> custom_hooks = [dict(type='FoldNormHook')]

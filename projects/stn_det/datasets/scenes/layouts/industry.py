@@ -185,9 +185,9 @@ def _bund(world: World, frame: Frame, x: float, y: float, columns: int, rows: in
 def tank_heading(world: World) -> float:
     """Heading of a tank's box on the ground.
 
-    A circle has no front. Its box is upright in the image, as annotators draw it, or, once the view is so oblique that
-    the circle becomes a clear ellipse, along that ellipse's axes. The axes of a circle seen from a little aside could
-    neither be seen nor learnt.
+    A circle has no front. Its box is upright seen from above, as annotators draw it, and leans a little under an
+    oblique view; once the view is so oblique that the circle becomes a clear ellipse, the box lies along the ellipse's
+    axes. The axes of a circle seen from a little aside could neither be seen nor learnt.
     """
     yaw = math.radians(world.view.yaw)
     if world.view.obliquity < CLEAR_ELLIPSE:
