@@ -33,6 +33,14 @@ def test_small_boxes_can_be_ignored_instead():
     assert len(results['gt_bboxes']) == 4
 
 
+def test_small_regions_to_ignore_stay():
+    results = sample()
+    results['gt_ignore_flags'][1] = True
+    results = FilterOrientedBoxes(min_size=2)(results)
+    assert results['gt_bboxes_labels'].tolist() == [0, 1, 3]
+    assert results['gt_ignore_flags'].tolist() == [False, True, False]
+
+
 def test_non_finite_boxes_always_go():
     results = sample()
     results['gt_bboxes'].tensor[0, 4] = float('nan')

@@ -76,6 +76,21 @@ def test_ignored_region_bears_no_loss_unless_positive() -> None:
     assert not found.ignored[found.box_index >= 0].any()
 
 
+def test_small_ignored_object_covers_the_points_that_it_would_have_as_an_object() -> None:
+    box = torch.tensor([[30.0, 31.0, 3.0, 3.0, 0.3]])
+    _, as_object = assign(box, topk=100)
+    _, as_ignored = assign(NOTHING, ignore=box)
+    assert as_ignored.ignored.any()
+    assert torch.equal(as_ignored.ignored, as_object.box_index == 0)
+
+
+def test_a_hardly_overlapped_object_is_still_asked_for_its_iou() -> None:
+    scores = torch.full((64, 3), 0.01)
+    _, found = assign(torch.tensor([[32.0, 32.0, 300.0, 200.0, 0.0]]), scores=scores)
+    # a 16-pixel square inside 300 x 200 pixels: 0.01 * IoU ** 6 is 6e-17
+    assert found.quality.max().item() == pytest.approx(256 / 60000, rel=1e-3)
+
+
 def test_image_without_objects() -> None:
     _, found = assign(NOTHING)
     assert (found.box_index == -1).all()

@@ -22,7 +22,7 @@ class FilterOrientedBoxes(BaseTransform):
 
     Args:
         min_size: Smallest shorter side in pixels.
-        action: 'drop' removes small boxes; 'ignore' turns them into regions to ignore.
+        action: 'drop' removes small boxes, except regions to ignore; 'ignore' turns them into regions to ignore.
         keep_empty: Whether a sample without a positive is fine. If not, such a sample is None and the dataset draws
             another one.
 
@@ -51,7 +51,7 @@ class FilterOrientedBoxes(BaseTransform):
         keep_instances(results, torch.isfinite(results['gt_bboxes'].tensor).all(-1))
         small = shorter_sides(results['gt_bboxes']) < self.min_size
         if self.action == 'drop':
-            keep_instances(results, ~small)
+            keep_instances(results, ~small | ignore_flags(results))
         else:
             results['gt_ignore_flags'] = (ignore_flags(results) | small).numpy()
         if not self.keep_empty and bool(ignore_flags(results).all()):

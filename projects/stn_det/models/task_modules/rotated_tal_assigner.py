@@ -40,7 +40,8 @@ class RotatedTaskAlignedAssigner:
         topk: positives a box gets at most.
         alpha: exponent of the classification score.
         beta: exponent of the IoU.
-        min_extent: half sides are widened to this many finest strides when points inside are sought.
+        min_extent: half sides, those of regions to ignore too, are widened to this many finest strides when points
+            inside are sought.
 
     Raises:
         ConfigError: when topk is below 1.
@@ -93,7 +94,7 @@ class RotatedTaskAlignedAssigner:
         # The best point of a box is asked for its IoU, the others for a share in proportion to their alignment.
         best_metric = metric.new_zeros(boxes.shape[0]).scatter_reduce(0, box, metric, 'amax')
         best_iou = iou.new_zeros(boxes.shape[0]).scatter_reduce(0, box, iou, 'amax')
-        quality[point] = metric / best_metric[box].clamp(min=1e-12) * best_iou[box]
+        quality[point] = metric / best_metric[box].clamp(min=1e-30) * best_iou[box]
         return PointAssignment(box_index, quality, ignored & (box_index < 0))
 
     def _candidates(
@@ -125,14 +126,9 @@ class RotatedTaskAlignedAssigner:
         across = (shift_y * cos - shift_x * sin).abs() / half[:, 1:]
         return (along <= 1) & (across <= 1), 1 / (1 + along**2 + across**2)
 
-    @staticmethod
-    def _inside_any(points: Tensor, boxes: Tensor) -> Tensor:
-        """Mask ``(P,)`` of points inside at least one of boxes ``(I, 5)``."""
+    def _inside_any(self, points: Tensor, boxes: Tensor) -> Tensor:
+        """Mask ``(P,)`` of points inside at least one of boxes ``(I, 5)``, small boxes widened as for positives."""
         covered = points.new_zeros(points.shape[0], dtype=torch.bool)
         for chunk in boxes.split(CHUNK):
-            shift = points[None, :, :2] - chunk[:, None, :2]
-            cos, sin = chunk[:, 4, None].cos(), chunk[:, 4, None].sin()
-            along = (shift[..., 0] * cos + shift[..., 1] * sin).abs()
-            across = (shift[..., 1] * cos - shift[..., 0] * sin).abs()
-            covered |= ((along <= chunk[:, 2, None] / 2) & (across <= chunk[:, 3, None] / 2)).any(0)
+            covered |= self._inside(points, chunk)[0].any(0)
         return covered
