@@ -160,3 +160,9 @@ def test_deformable_last_convolution_starts_and_trains() -> None:
 def test_impossible_sizes_are_refused(kwargs: dict, match: str) -> None:
     with pytest.raises(ConfigError, match=match):
         build(**kwargs)
+
+
+@pytest.mark.parametrize('nms', [dict(type='soft_nms', iou_threshold=0.3), dict(iou_threshold=0.1, min_score=0.2)])
+def test_nms_settings_that_would_be_passed_over_are_refused(nms: dict) -> None:
+    with pytest.raises(ConfigError, match=r'test_cfg.nms is .*expected dict\(type='):
+        build(test_cfg=ConfigDict(nms=nms))

@@ -93,6 +93,7 @@ class OrientedPointHead(BaseDenseHead):
         self.loss_angle_weight = loss_angle_weight
         self.train_cfg = train_cfg
         self.test_cfg = test_cfg or {}
+        self._check_nms(self.test_cfg)
         self.bbox_coder = TASK_UTILS.build(bbox_coder or dict(type='OrientedPointCoder'))
         self.assigner = TASK_UTILS.build(assigner or dict(type='RotatedTaskAlignedAssigner'))
         self.prior_generator = TASK_UTILS.build(dict(type='MlvlPointGenerator', strides=list(self.strides)))
@@ -100,6 +101,16 @@ class OrientedPointHead(BaseDenseHead):
         self.loss_bbox = MODELS.build(loss_bbox or dict(type='GaussianBoxLoss', distance='kld', loss_weight=2.0))
         self.loss_iou = None if loss_iou is None else MODELS.build(loss_iou)
         self._init_layers()
+
+    @staticmethod
+    def _check_nms(cfg: ConfigType) -> None:
+        """Refuses what ``predict_by_feat`` would pass over without a word."""
+        nms = cfg.get('nms', {})
+        unknown = set(nms) - {'type', 'iou_threshold'}
+        if unknown or nms.get('type', 'nms_rotated') != 'nms_rotated':
+            raise ConfigError(
+                f"test_cfg.nms is {dict(nms)}; expected dict(type='nms_rotated', iou_threshold=...) and nothing else"
+            )
 
     def _init_layers(self) -> None:
         self.cls_convs = self._tower()

@@ -8,7 +8,7 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from ...errors import ConfigError
-from ...ops import rotated_iou_giou
+from ...ops import box_iou_rotated, rotated_iou_giou
 from .gaussian import gwd_distance, kld_distance, probiou_distance
 
 
@@ -29,7 +29,7 @@ def probiou_loss(pred: Tensor, target: Tensor) -> Tensor:
 
 def rotated_iou_loss(pred: Tensor, target: Tensor) -> Tensor:
     """``1 - IoU`` of the exact intersection, ``(M, 5)`` boxes to ``(M,)``; no gradient for boxes that do not touch."""
-    return 1 - rotated_iou_giou(pred, target)[0]
+    return 1 - box_iou_rotated(pred, target, aligned=True)
 
 
 def rotated_giou_loss(pred: Tensor, target: Tensor) -> Tensor:
