@@ -1,6 +1,7 @@
 """The whole demo, as small as it gets, and what it leaves behind."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -89,6 +90,18 @@ def test_a_second_call_repeats_nothing(folder: Path) -> None:
     assert str(checkpoint) in result.next_steps()
 
 
+def test_a_checkpoint_cut_short_is_made_again(folder: Path, tmp_path: Path) -> None:
+    again = tmp_path / 'demo'
+    shutil.copytree(folder, again)
+    (again / 'detector.pth').unlink()
+    # killed while it saved: a part of the file, not yet named as the newest
+    whole = (again / 'run' / 'epoch_1.pth').read_bytes()
+    (again / 'run' / 'epoch_1.pth').write_bytes(whole[: len(whole) // 2])
+    (again / 'run' / 'last_checkpoint').unlink()
+    run_demo(again, quick=True, images=8, epochs=1, device='cpu', progress=False)
+    assert checkpoint_classes(load_checkpoint_file(again / 'detector.pth'))
+
+
 def test_histories_of_a_resumed_run_become_one(tmp_path: Path) -> None:
     first = [
         {'loss': 3.0, 'step': 1},
@@ -100,7 +113,9 @@ def test_histories_of_a_resumed_run_become_one(tmp_path: Path) -> None:
     for name, lines in (('20260101_000000', first), ('20260102_000000', second)):
         part = tmp_path / name / 'vis_data' / 'scalars.json'
         part.parent.mkdir(parents=True)
-        part.write_text(''.join(f'{json.dumps(line)}\n' for line in lines))
+        part.write_text(
+            ''.join(f'{json.dumps(line)}\n' for line in lines) + '{"loss": 0.5, "st'
+        )  # killed while writing
     merged = [json.loads(line) for line in merge_histories(tmp_path).read_text().splitlines()]
     assert [line['loss'] for line in merged if 'loss' in line] == [3.0, 2.0, 1.0]
     assert [line['dota/AP50'] for line in merged if 'loss' not in line] == [0.1, 0.2]

@@ -1,6 +1,7 @@
 """Sizes of the demo, its record of finished phases, and its changes to the config."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,16 @@ def test_an_interrupted_phase_is_timed_but_not_done(tmp_path: Path) -> None:
     again = Progress(tmp_path, plan)
     assert again.done == []
     assert again.seconds['train'] >= 0
+
+
+def test_repeating_a_finished_phase_keeps_its_time(tmp_path: Path) -> None:
+    progress = Progress(tmp_path, DemoPlan.make(True, 0, None, None))
+    with progress.phase('draw'):
+        time.sleep(0.02)
+    before = progress.seconds['draw']
+    with progress.phase('draw'):
+        time.sleep(0.02)
+    assert progress.seconds['draw'] == before > 0
 
 
 def test_another_plan_in_the_same_folder_is_refused(tmp_path: Path) -> None:

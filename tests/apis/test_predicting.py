@@ -62,6 +62,13 @@ def test_folders_are_searched_and_texts_left_out(images: Path) -> None:
     assert {path.name: str(name) for path, name in found.items()} == {'a.v1.png': 'a.v1.png', 'b.jpg': 'below/b.jpg'}
 
 
+def test_pictures_of_an_earlier_prediction_are_passed_over(images: Path) -> None:
+    shutil.copy(images / 'a.v1.png', images / 'b_boxes.png')
+    assert 'b_boxes.png' in {path.name for path in collect_images([images])}, 'without a JSON it is an image'
+    (images / 'b.json').write_text('{}')
+    assert 'b_boxes.png' not in {path.name for path in collect_images([images])}
+
+
 @pytest.mark.parametrize(
     ('name', 'message'),
     [('a.v2.png', 'Did you mean a.v1.png'), ('notes.txt', 'is not an image by its name'), ('empty', 'holds no image')],

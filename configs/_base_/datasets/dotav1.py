@@ -1,5 +1,6 @@
 # DOTA 1.0 (15 classes), cut into tiles of 1024 pixels.
-# Layout: train/images, train/labelTxt, val/images, val/labelTxt. Tiles without objects keep an empty label file.
+# Layout: train/images, train/labelTxt, val/images, val/labelTxt. A tile without objects has an empty
+# label file; it is tested on, not trained on (filter_empty_gt).
 dataset_type = 'DOTADataset'
 data_root = 'data/dotav1/'
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.runner import find_latest_checkpoint
 
 from .. import __version__
 from ..datasets.scenes import SceneConfig, write_scenes
@@ -149,7 +150,9 @@ def _train(folder: Path, plan: DemoPlan, device: str | None, progress: bool | No
         folder.mkdir(parents=True, exist_ok=True)
         cfg.dump(config)
         last = run / f'epoch_{plan.epochs}.pth'
-        if not last.is_file():
+        # not last.is_file(): a run that was killed while it saved leaves a part of the file
+        newest = find_latest_checkpoint(str(run)) if run.is_dir() else None
+        if newest is None or Path(newest).name != last.name:
             train(cfg, work_dir=run, resume=True, device=device, progress=progress)
         _strip(last, detector)
     return config, detector

@@ -48,7 +48,10 @@ def merge_histories(run: Path) -> Path:
     lines: dict[tuple[bool, Any], dict[str, Any]] = {}
     for part in sorted(run.glob('*/vis_data/scalars.json')):
         for text in part.read_text(encoding='utf-8').splitlines():
-            line = json.loads(text)
+            try:
+                line = json.loads(text)
+            except json.JSONDecodeError:  # a run that was killed leaves half a line
+                continue
             lines[('loss' in line, line['step'])] = line
     ordered = [lines[key] for key in sorted(lines, key=lambda key: (not key[0], key[1]))]
     return write_text(run / 'scalars.json', ''.join(f'{json.dumps(line)}\n' for line in ordered))

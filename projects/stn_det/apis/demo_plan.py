@@ -92,14 +92,16 @@ class Progress:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time a phase and mark it done; the time of an interrupted attempt counts too."""
-        start = time.perf_counter()
+        """Time a phase and mark it done; interrupted attempts count too, repetitions of a finished phase do not."""
+        start, before = time.perf_counter(), self.seconds.get(name, 0.0)
+        repeated = name in self.done
         try:
             yield
             if name not in self.done:
                 self.done.append(name)
         finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 2)
+            if not repeated:
+                self.seconds[name] = round(before + time.perf_counter() - start, 2)
             write_json(self.path, {'plan': self._plan, 'seconds': self.seconds, 'done': self.done})
 
 

@@ -58,7 +58,8 @@ def predict(
     Args:
         config: a path, ``package::path``, the bare name of a shipped config, or a loaded config.
         checkpoint: its weights.
-        inputs: image files and folders; folders are searched with their sub-folders, whose structure is kept.
+        inputs: image files and folders; folders are searched with their sub-folders, whose structure is kept. Pictures
+            that an earlier call drew are passed over.
         out_dir: where the results go.
         score_thr: lowest score to write, in [0, 1].
         classes: names of the classes to write; None writes all.
@@ -110,6 +111,7 @@ def collect_images(inputs: Sequence[str | Path]) -> dict[Path, Path]:
     for entry in map(Path, inputs):
         if entry.is_dir():
             inside = sorted(path for path in entry.rglob('*') if path.suffix.lower() in IMAGE_SUFFIXES)
+            inside = [path for path in inside if not _is_drawn_result(path)]
             if not inside:
                 raise InputError(f'folder {entry} holds no image ({", ".join(IMAGE_SUFFIXES)}).')
             found.update({path: path.relative_to(entry) for path in inside if path not in found})
@@ -121,6 +123,12 @@ def collect_images(inputs: Sequence[str | Path]) -> dict[Path, Path]:
     if not found:
         raise InputError('no images were given.')
     return found
+
+
+def _is_drawn_result(path: Path) -> bool:
+    """Whether a picture was drawn by :func:`predict` itself: it ends so, and its JSON lies beside it."""
+    stem, ending, _ = path.name.rpartition('_boxes.png')
+    return bool(ending) and path.with_name(f'{stem}.json').is_file()
 
 
 def _name_outputs(images: Mapping[Path, Path]) -> dict[Path, Path]:
@@ -167,4 +175,5 @@ def _draw(prediction: ImagePrediction, path: Path) -> None:
         scores=prediction.scores,
         classes=prediction.classes,
     )
-    cv2.imwrite(str(path), drawn[..., ::-1])
+    if not cv2.imwrite(str(path), drawn[..., ::-1]):
+        raise OSError(f'picture {path} could not be written.')
