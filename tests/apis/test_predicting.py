@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmcv.cnn import ConvModule
 
+import stn_det.register  # noqa: F401  before mmcv
 from stn_det.apis import ImagePrediction, Predictor, predict
 from stn_det.apis.predicting import collect_images
 from stn_det.errors import ClassMismatchError, InputError
@@ -87,6 +89,18 @@ def test_results_of_an_image(small_config: Path, small_checkpoint: Path, images:
     assert np.all(np.diff(found.scores) <= 0)
     assert np.all(found.boxes[:, 2] >= found.boxes[:, 3])
     assert set(found.labels.tolist()) <= set(range(len(found.classes)))
+
+
+def test_norms_are_folded_and_nothing_changes(small_config: Path, small_checkpoint: Path, images: Path) -> None:
+    detect = Predictor(small_config, small_checkpoint, device='cpu')
+    blocks = [block for block in detect.model.modules() if isinstance(block, ConvModule) and block.with_norm]
+    folded = [block for block in blocks if block.efficient_conv_bn_eval_forward is not None]
+    assert len(folded) > 40
+    found = detect(images / 'a.v1.png')
+    for block in folded:
+        block.turn_on_efficient_conv_bn_eval(False)
+    expected = detect(images / 'a.v1.png')
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
 
 
 def test_files_are_written_and_a_corrupt_image_does_not_stop_the_rest(

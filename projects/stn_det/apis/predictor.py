@@ -12,6 +12,7 @@ from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from ..engine import fold_norms
 from ..errors import ConfigError, ImageError, InputError
 from ..geometry import rbox_to_qbox
 from .classes import check_classes, config_classes, innermost_dataset, load_checkpoint_file
@@ -189,4 +190,5 @@ def _build_model(cfg: Config, content: Mapping[str, Any], checkpoint: str | Path
             f'tensors are missing and {len(wrong)} have another shape ({examples}). Use the config of its training.'
         )
     model.load_state_dict(state, strict=False)
+    fold_norms(model)
     return model

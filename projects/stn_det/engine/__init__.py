@@ -1,6 +1,13 @@
 """Training machinery: hooks, optimiser wrapper, resuming."""
 
-from .hooks import ChannelsLastHook, FiniteLossHook, FoldNormHook, ProgressBarHook
+from .hooks import ChannelsLastHook, FiniteLossHook, FoldNormHook, ProgressBarHook, fold_norms
 from .optim import AutocastOptimWrapper
 
-__all__ = ['AutocastOptimWrapper', 'ChannelsLastHook', 'FiniteLossHook', 'FoldNormHook', 'ProgressBarHook']
+__all__ = [
+    'AutocastOptimWrapper',
+    'ChannelsLastHook',
+    'FiniteLossHook',
+    'FoldNormHook',
+    'ProgressBarHook',
+    'fold_norms',
+]

@@ -2,7 +2,7 @@
 
 from .channels_last import ChannelsLastHook
 from .finite_loss import FiniteLossHook
-from .fold_norm import FoldNormHook
+from .fold_norm import FoldNormHook, fold_norms
 from .progress_bar import ProgressBarHook
 
-__all__ = ['ChannelsLastHook', 'FiniteLossHook', 'FoldNormHook', 'ProgressBarHook']
+__all__ = ['ChannelsLastHook', 'FiniteLossHook', 'FoldNormHook', 'ProgressBarHook', 'fold_norms']
