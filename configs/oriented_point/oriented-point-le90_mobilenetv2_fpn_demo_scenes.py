@@ -11,7 +11,7 @@ max_epochs = 12
 model = dict(
     bbox_head=dict(num_classes=6),
     backbone=dict(
-        frozen_stages=3,  # the layers up to stride 8: costly to train on a CPU
+        frozen_stages=2,  # the layers before stride 8: costly to train on a CPU
         init_cfg=dict(_delete_=True, type='Pretrained', checkpoint='checkpoints/mobilenet_v2.pth'),
     ),
 )
