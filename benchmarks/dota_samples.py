@@ -8,7 +8,7 @@ Example: python benchmarks/dota_samples.py data/dota_samples
 import argparse
 from pathlib import Path
 
-from record import training_seconds, write_record
+from record import commit_of_training, training_seconds, write_record
 
 from stn_det.apis import predict, test, train
 from stn_det.apis.pretrained import fetch_mobilenetv2
@@ -31,6 +31,7 @@ def main() -> None:
         'test_dataloader.dataset.data_root': root,
         'model.backbone.init_cfg.checkpoint': str(fetch_mobilenetv2('checkpoints/mobilenet_v2.pth').resolve()),
     }
+    commit = commit_of_training(work_dir)
     result = train(arguments.config, work_dir=work_dir, resume='auto', cfg_options=options)
     metrics = test(arguments.config, result.checkpoint, work_dir=work_dir, cfg_options=options)
     predict(arguments.config, result.checkpoint, [arguments.data / 'images'], out_dir=work_dir / 'pictures')
@@ -39,6 +40,7 @@ def main() -> None:
         'epochs': result.epochs,
         'evaluated': 'the training images themselves, whole, last checkpoint',
         'seconds_train': training_seconds(work_dir),
+        'commit_of_training': commit,
         'metrics': metrics,
     }
     print(write_record(f'dota_samples_{Path(arguments.config).stem}', figures))

@@ -10,7 +10,7 @@ import argparse
 import time
 from pathlib import Path
 
-from record import training_seconds, write_record
+from record import commit_of_training, training_seconds, write_record
 
 from stn_det.apis import load_config, test, train
 from stn_det.apis.pretrained import fetch_mobilenetv2
@@ -32,6 +32,7 @@ def main() -> None:
     options = {f'{part}_dataloader.dataset.data_root': root for part in ('train', 'val', 'test')}
     options['model.backbone.init_cfg.checkpoint'] = str(fetch_mobilenetv2('checkpoints/mobilenet_v2.pth').resolve())
 
+    commit = commit_of_training(work_dir)
     result = train(arguments.config, work_dir=work_dir, resume='auto', cfg_options=options)
     start = time.perf_counter()
     metrics = test(arguments.config, result.checkpoint, work_dir=work_dir, cfg_options=options)
@@ -45,6 +46,7 @@ def main() -> None:
         'train': 'small_train.txt: 600 images of train.json',
         'evaluated': 'val.json: 287 images, last checkpoint',
         'seconds_train': training_seconds(work_dir),
+        'commit_of_training': commit,
         'seconds_test': round(seconds_test, 1),
         **{
             f'{name}_person_car_bicycle': sum(metrics[f'dota/{name}_{c}'] for c in AVERAGED) / len(AVERAGED)

@@ -53,6 +53,15 @@ def write_record(name: str, figures: dict[str, Any], folder: Path = RESULTS) -> 
     return path
 
 
+def commit_of_training(work_dir: Path) -> str:
+    """Commit at which the training in ``work_dir`` was begun; noted there by the first call."""
+    note = work_dir / 'commit.txt'
+    if not note.is_file():
+        work_dir.mkdir(parents=True, exist_ok=True)
+        note.write_text(f'{COMMIT}\n')
+    return note.read_text().strip()
+
+
 def training_seconds(work_dir: Path) -> float:
     """Seconds that the iterations of a training took, over all its parts, validation not included.
 
