@@ -1,6 +1,8 @@
 """Fixtures that every room's tests share."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,15 @@ def real_data() -> Path:
 def _seeded() -> None:
     """Every test starts from the same random state."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _default_scope_restored() -> Iterator[None]:
+    """A runner leaves mmengine's default scope behind, in which the next test's models are not found."""
+    registry = sys.modules.get('mmengine.registry')
+    scopes = registry.DefaultScope._instance_dict if registry else {}
+    before = dict(scopes)
+    yield
+    if registry:
+        scopes.clear()
+        scopes.update(before)
