@@ -35,10 +35,13 @@ def _seeded() -> None:
 @pytest.fixture(autouse=True)
 def _default_scope_restored() -> Iterator[None]:
     """A runner leaves mmengine's default scope behind, in which the next test's models are not found."""
-    registry = sys.modules.get('mmengine.registry')
-    scopes = registry.DefaultScope._instance_dict if registry else {}
-    before = dict(scopes)
+    before = dict(_default_scopes())
     yield
-    if registry:
-        scopes.clear()
-        scopes.update(before)
+    scopes = _default_scopes()
+    scopes.clear()
+    scopes.update(before)
+
+
+def _default_scopes() -> dict:
+    registry = sys.modules.get('mmengine.registry')
+    return registry.DefaultScope._instance_dict if registry else {}
