@@ -38,31 +38,40 @@ def per_scene(config: SceneConfig, count: int) -> dict[str, float]:
     return {'mean_ms': statistics.fmean(times), 'median_ms': middle, 'q1_ms': low, 'q3_ms': high}
 
 
-def written(config: SceneConfig, count: int, workers: int) -> dict[str, float]:
-    """Wall-clock rate of ``write_scenes``, start of the workers included."""
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        write_scenes(folder, count, config, workers=workers)
-        seconds = time.perf_counter() - start
-        size = sum(path.stat().st_size for path in Path(folder).rglob('*.png'))
-    return {'images': count, 'workers': workers, 'images_per_s': count / seconds, 'png_kb': size / count / 1e3}
+def written(config: SceneConfig, count: int, workers: int, rounds: int) -> dict[str, Any]:
+    """Wall-clock rate of ``write_scenes``, start of the workers included: every round's and the median."""
+    rates = []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            write_scenes(folder, count, config, workers=workers)
+            rates.append(count / (time.perf_counter() - start))
+            size = sum(path.stat().st_size for path in Path(folder).rglob('*.png'))
+    return {
+        'images': count,
+        'workers': workers,
+        'images_per_s': statistics.median(rates),
+        'images_per_s_of_rounds': rates,
+        'png_kb': size / count / 1e3,
+    }
 
 
 def main() -> None:
     """Run both measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--images', type=int, default=200)
+    parser.add_argument('--images', type=int, default=400, help='written in each round')
+    parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--out', type=Path, default=Path(__file__).parent / 'results' / 'scenes.json')
     arguments = parser.parse_args()
     config = SceneConfig()
     result: dict[str, Any] = {
-        'command': f'python benchmarks/scenes.py --images {arguments.images}',
+        'command': f'python benchmarks/scenes.py --images {arguments.images} --rounds {arguments.rounds}',
         'size': list(config.size),
         'generator_version': GENERATOR_VERSION,
         'cpu_count': os.cpu_count(),
         'load_average': list(os.getloadavg()),
         'processor_time': per_scene(config, arguments.images),
-        'written': written(config, arguments.images, 2),
+        'written': written(config, arguments.images, 2, arguments.rounds),
         'python': platform.python_version(),
         'numpy': np.__version__,
         'opencv': cv2.__version__,
