@@ -1,6 +1,6 @@
 # AdamW, linear warm-up, cosine to 5 % of the learning rate. Twelve epochs; leaf configs override.
 max_epochs = 12
-base_lr = 1e-3
+base_lr = 4e-4
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
 val_cfg = dict(type='ValLoop')
