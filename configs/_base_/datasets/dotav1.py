@@ -16,9 +16,9 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadCheckedImage'),
     dict(type='Resize', scale=(1024, 1024), keep_ratio=True),
-    # after Resize, so that the truth stays in the frame of the original image
+    # After Resize, so that the truth stays in the frame of the original image. It stays the quadrilateral of the label
+    # too: DOTA's devkit measures against that, not against a rotated box around it.
     dict(type='LoadAnnotations', with_bbox=True, box_type='qbox'),
-    dict(type='ConvertBoxType', box_type_mapping=dict(gt_bboxes='rbox')),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
 
