@@ -74,7 +74,7 @@ def stop_workers(runner: Any) -> None:
     for name in ('_train_loop', '_val_loop', '_test_loop'):
         loop = getattr(runner, name, None)
         for holder in (getattr(loop, 'dataloader_iterator', None), getattr(loop, 'dataloader', None)):
-            if getattr(holder, '_iterator', None) is not None:
+            if holder is not None and getattr(holder, '_iterator', None) is not None:
                 holder._iterator = None
 
 
