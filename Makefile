@@ -8,23 +8,25 @@ DEMO_ARGS ?=
 # One thread a test process: two processes with two threads each only get into each other's way.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 SETUP_FILES := setup.py pyproject.toml
+OPERATORS := projects/stn_det/ops/lib/.built
+OPERATOR_SOURCES := $(wildcard projects/stn_det/ops/csrc/*/*) projects/stn_det/ops/_build.py
 CLASSIC_TESTS := tests/mmcv_bridge tests/engine tests/test_imports.py tests/test_configs_travel.py tests/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-classic lint wheel clean distclean
+.PHONY: help install demo test test-classic lint build abi wheel clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed  ## set up .venv with the default (onedl) OpenMMLab packages
 
-demo: $(VENV)/.installed  ## make scenes, train, evaluate and draw; results in work_dirs/demo (DEMO_ARGS=--quick: in work_dirs/demo-quick)
+demo: $(VENV)/.installed $(OPERATORS)  ## make scenes, train, evaluate and draw; results in work_dirs/demo (DEMO_ARGS=--quick: in work_dirs/demo-quick)
 	$(BIN)/stn-det demo $(DEMO_ARGS)
 
-test: $(VENV)/.installed  ## all tests, two at a time
+test: $(VENV)/.installed $(OPERATORS)  ## all tests, two at a time
 	$(TEST_ENV) $(BIN)/python -m pytest -n 2 tests $(PYTEST_ARGS)
 
-test-classic: $(CLASSIC)/.installed  ## bridge, hooks, imports, configs and tools with mmengine/mmcv-lite/mmdet in .venv-classic
+test-classic: $(CLASSIC)/.installed $(OPERATORS)  ## bridge, hooks, imports, configs and tools with mmengine/mmcv-lite/mmdet in .venv-classic
 	$(TEST_ENV) $(CLASSIC)/bin/python -m pytest -n 2 $(wildcard $(CLASSIC_TESTS)) $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed  ## style and types
@@ -32,13 +34,18 @@ lint: $(VENV)/.installed  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+build: $(OPERATORS)  ## compile the operators; without a compiler they run in plain PyTorch
+
+abi: $(OPERATORS)  ## check that the compiled operators use nothing of PyTorch but its stable ABI
+	$(BIN)/python .ci/check_abi.py projects/stn_det/ops/lib/*.so
+
 wheel: $(VENV)/.installed  ## build dist/*.whl and try it away from the checkout
 	rm -rf build dist
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	$(BIN)/python .ci/check_wheel.py dist/*.whl
 
 clean:  ## remove build output and caches, keep environments and results
-	rm -rf build dist projects/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist projects/*.egg-info projects/stn_det/ops/lib .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean  ## also remove both environments
@@ -52,4 +59,10 @@ $(VENV)/.installed: $(SETUP_FILES) requirements/constraints-onedl.txt
 $(CLASSIC)/.installed: $(SETUP_FILES) requirements/constraints-classic.txt
 	test -x $(CLASSIC)/bin/python || $(PYTHON) -m venv $(CLASSIC)
 	$(CLASSIC)/bin/python -m pip install -c requirements/constraints-classic.txt -e '.[mm-classic,test]'
+	touch $@
+
+# One library serves every environment of this checkout.
+$(OPERATORS): $(OPERATOR_SOURCES) | $(VENV)/.installed
+	mkdir -p $(@D)
+	$(BIN)/python -m stn_det.ops.build || echo 'The operators run in plain PyTorch.'
 	touch $@

@@ -1,14 +1,22 @@
-"""Copies configs/, tools/ and model-index.yml into ``stn_det/.mim``; all metadata is in pyproject.toml.
+"""Compiles the operators and fills ``stn_det/.mim``; all metadata is in pyproject.toml.
 
 mmengine and mim look for ``package::path`` configs in ``<package>/.mim/configs``. An editable install gets links, so
 that an edited config is used at once; a wheel gets copies.
+
+The operators are compiled into a wheel where PyTorch can be imported, that is with ``--no-build-isolation``. Where they
+cannot be compiled the package is complete without them and runs in plain PyTorch; ``python -m stn_det.ops.build``
+compiles them later. ``STN_DET_BUILD_OPS=0`` leaves them out.
 """
 
 import os
+import platform
+import runpy
 import shutil
+import sys
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
@@ -40,16 +48,42 @@ def copy_shipped(target: Path) -> None:
             shutil.copy2(source, target / name)
 
 
-class BuildWithConfigs(build_py):
-    """``build_py`` that also fills ``stn_det/.mim``."""
+def compile_operators(folder: Path) -> None:
+    """Put the compiled operators into ``folder``, or say why there are none."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if os.environ.get('STN_DET_BUILD_OPS') == '0':
+        return
+    module = runpy.run_path(str(ROOT / 'projects' / 'stn_det' / 'ops' / '_build.py'))
+    try:
+        module['compile_library'](folder)
+    except module['BuildError'] as error:
+        print(f'stn-det is built without compiled operators: {error}', file=sys.stderr)
+
+
+class BuildPackage(build_py):
+    """``build_py`` that also fills ``stn_det/.mim`` and compiles the operators."""
 
     def run(self) -> None:
-        """Build the Python files, then add links (editable install) or copies (wheel)."""
+        """Build the Python files, then add links (editable install), or copies and operators (wheel)."""
         super().run()
         if self.editable_mode:
             link_shipped(ROOT / 'projects' / 'stn_det' / '.mim')
-        else:
-            copy_shipped(Path(self.build_lib) / 'stn_det' / '.mim')
+            return
+        package = Path(self.build_lib) / 'stn_det'
+        copy_shipped(package / '.mim')
+        compile_operators(package / 'ops' / 'lib')
 
 
-setup(cmdclass={'build_py': BuildWithConfigs})
+class Wheel(bdist_wheel):
+    """``bdist_wheel`` that names the C library the operators need; one wheel serves every Python."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        """``py3-none-any``, or ``py3-none-manylinux_..`` with compiled operators inside."""
+        if not any((Path(self.bdist_dir) / 'stn_det' / 'ops' / 'lib').glob('*.so')):
+            return 'py3', 'none', 'any'
+        libc, version = platform.libc_ver()
+        system = f'manylinux_{version.replace(".", "_")}' if libc == 'glibc' else 'linux'
+        return 'py3', 'none', f'{system}_{platform.machine()}'
+
+
+setup(cmdclass={'build_py': BuildPackage, 'bdist_wheel': Wheel})

@@ -1,5 +1,6 @@
 """The built wheel: what is in it, and that its configs work from where it is installed."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,11 +15,12 @@ FILES = ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE', 'C
 BUILD = 'import sys; from setuptools import build_meta; print(getattr(build_meta, sys.argv[1])(sys.argv[2]))'
 
 
-def build(kind: str, source: Path, target: Path) -> Path:
+def build(kind: str, source: Path, target: Path, **environment: str) -> Path:
     """Run a hook of the build back end in ``source``; the file it made in ``target``."""
     target.mkdir(exist_ok=True)
     command = [sys.executable, '-c', BUILD, kind, str(target)]
-    run = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+    variables = {**os.environ, **environment}
+    run = subprocess.run(command, cwd=source, env=variables, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     return target / run.stdout.splitlines()[-1]
 
@@ -27,7 +29,7 @@ def build(kind: str, source: Path, target: Path) -> Path:
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the sources, so that the build leaves nothing in the checkout."""
     folder = tmp_path_factory.mktemp('source')
-    ignored = shutil.ignore_patterns('__pycache__', '*.egg-info', '.mim')
+    ignored = shutil.ignore_patterns('__pycache__', '*.egg-info', '.mim', 'lib')
     for name in SOURCES:
         shutil.copytree(REPOSITORY / name, folder / name, ignore=ignored)
     for name in FILES:
@@ -49,7 +51,14 @@ def test_wheel_works_away_from_the_checkout(wheel: Path) -> None:
 
 
 def test_wheel_is_for_every_python_and_names_its_command(wheel: Path) -> None:
-    assert wheel.name.endswith('-py3-none-any.whl')
+    with zipfile.ZipFile(wheel) as archive:
+        compiled = [name for name in archive.namelist() if name.endswith('.so')]
+    if compiled:
+        assert [name.rpartition('/')[0] for name in compiled] == ['stn_det/ops/lib']
+        assert '-py3-none-manylinux_2_' in wheel.name
+    else:
+        assert shutil.which('g++') is None, 'there is a compiler, so the operators should have been compiled'
+        assert wheel.name.endswith('-py3-none-any.whl')
     with zipfile.ZipFile(wheel) as archive:
         entry_points = next(name for name in archive.namelist() if name.endswith('entry_points.txt'))
         assert 'stn-det = stn_det.cli.main:main' in archive.read(entry_points).decode()
@@ -62,6 +71,14 @@ def test_source_archive_builds_the_same_wheel(source: Path, wheel: Path, tmp_pat
     again = build('build_wheel', unpacked, tmp_path / 'wheels')
     with zipfile.ZipFile(wheel) as first, zipfile.ZipFile(again) as second:
         assert sorted(first.namelist()) == sorted(second.namelist())
+
+
+def test_without_a_compiler_the_wheel_is_whole_but_for_the_operators(source: Path, wheel: Path, tmp_path: Path) -> None:
+    pure = build('build_wheel', source, tmp_path / 'wheels', PATH='/nowhere', CXX='')
+    assert pure.name.endswith('-py3-none-any.whl')
+    with zipfile.ZipFile(wheel) as full, zipfile.ZipFile(pure) as archive:
+        lacking = set(full.namelist()) - set(archive.namelist())
+    assert all(name.endswith('.so') for name in lacking)
 
 
 def test_a_wheel_without_configs_is_refused(wheel: Path, tmp_path: Path) -> None:

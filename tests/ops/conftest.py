@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
+from stn_det.ops import _library
+
 Points = list[tuple[float, float]]
 
 
@@ -118,3 +120,20 @@ class Oracles:
 def oracle() -> type[Oracles]:
     """Slow reference functions."""
     return Oracles
+
+
+@pytest.fixture(params=['python', 'compiled'])
+def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs a test once in plain PyTorch and once on the compiled operators."""
+    if request.param == 'python':
+        monkeypatch.setattr(_library, '_on_cpu', frozenset())
+    elif not _library._on_cpu:
+        pytest.skip(f'the operators are {_library.library_report()[0]}')
+    return request.param
+
+
+@pytest.fixture
+def compiled() -> None:
+    """Skips a test of the compiled operators where there are none."""
+    if not _library._on_cpu:
+        pytest.skip(f'the operators are {_library.library_report()[0]}')

@@ -11,6 +11,8 @@ from stn_det.ops import ms_deform_attn
 
 SHAPES = [(4, 5), (2, 3), (1, 1)]
 
+pytestmark = pytest.mark.usefixtures('implementation')
+
 
 def inputs(dtype=torch.float64, batch=2, queries=5, heads=2, channels=3, points=2, spread=1.4):
     shapes = torch.tensor(SHAPES)

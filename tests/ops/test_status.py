@@ -1,7 +1,9 @@
 """Public names of the operator room."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import stn_det.ops
 
@@ -9,7 +11,7 @@ import stn_det.ops
 def test_status_names_every_public_operator() -> None:
     status = stn_det.ops.status()
     assert set(status) == set(stn_det.ops.__all__) - {'status'}
-    assert set(status.values()) == {'python'}
+    assert set(status.values()) <= {'python', 'cpu'}
     assert all(callable(getattr(stn_det.ops, name)) for name in stn_det.ops.__all__)
 
 
@@ -19,3 +21,24 @@ def test_import_needs_no_openmmlab_package() -> None:
     loaded = set(done.stdout.split())
     assert 'torch' in loaded
     assert not loaded & {'mmcv', 'mmengine', 'mmdet'}
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess:
+    """Python in a process of its own, with more in its environment."""
+    command = [sys.executable, '-W', 'always', '-c', code]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **environment})
+
+
+def test_plain_pytorch_on_request() -> None:
+    done = run('from stn_det.ops import status; print(set(status().values()))', STN_DET_OPS='python')
+    assert done.stdout.strip() == "{'python'}"
+    assert done.stderr == ''
+
+
+def test_a_library_that_does_not_load_is_named_once_and_replaced(tmp_path: Path) -> None:
+    library = tmp_path / 'broken.so'
+    library.write_text('not a library')
+    done = run('from stn_det.ops import status; print(set(status().values()))', STN_DET_OPS=str(library))
+    assert done.stdout.strip() == "{'python'}"
+    assert done.stderr.count(f'{library} does not load') == 1
+    assert 'python -m stn_det.ops.build' in done.stderr

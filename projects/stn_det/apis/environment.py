@@ -140,9 +140,10 @@ def _bridge() -> Iterator[Check]:
 
 
 def _operators() -> Iterator[Check]:
-    status = import_module('stn_det.ops').status()
-    kinds = Counter(str(value) for value in status.values())
-    yield Check('operators', OK, ', '.join(f'{count} in {kind}' for kind, count in kinds.items()))
+    counts = Counter(import_module('stn_det.ops').status().values())
+    where, remedy = import_module('stn_det.ops._library').library_report()
+    detail = f'{counts["cpu"]} compiled for the CPU, {counts["python"]} in plain PyTorch; {where}'
+    yield Check('operators', NOTE if remedy else OK, detail, remedy)
 
 
 def _registration() -> Iterator[Check]:

@@ -1,4 +1,4 @@
-"""Operators of oriented detection in plain PyTorch; importing this package needs torch and numpy only."""
+"""Operators of oriented detection, compiled or in plain PyTorch; importing this package needs torch and numpy only."""
 
 from stn_det.ops._status import status
 from stn_det.ops.box_iou_quadri import box_iou_quadri

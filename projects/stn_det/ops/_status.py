@@ -1,5 +1,7 @@
 """Which implementation of the operators runs."""
 
+from stn_det.ops._library import is_compiled
+
 OPERATORS = (
     'box_iou_quadri',
     'box_iou_rotated',
@@ -19,5 +21,8 @@ OPERATORS = (
 
 
 def status() -> dict[str, str]:
-    """Implementation that each operator runs on, by operator name: ``'python'`` is plain PyTorch on any device."""
-    return dict.fromkeys(OPERATORS, 'python')
+    """Implementation that each operator runs on, by operator name.
+
+    ``'cpu'``: compiled for tensors on the CPU, plain PyTorch on other devices. ``'python'``: plain PyTorch everywhere.
+    """
+    return {name: 'cpu' if is_compiled(name, 'cpu') else 'python' for name in OPERATORS}

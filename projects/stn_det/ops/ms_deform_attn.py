@@ -5,12 +5,15 @@ Deformable DETR, https://arxiv.org/abs/2010.04159.
 Letters: N images, S positions of all levels, G heads, D channels a head, Q queries, L levels, K points.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from stn_det.checks import check_float_shape, check_same_device, check_shape, compute_dtype
 from stn_det.errors import InputError
-from stn_det.ops._sampling import bag_sum, bilinear_taps
+from stn_det.ops._library import define, differentiate, is_compiled
+from stn_det.ops.reference.ms_deform_attn import ms_deform_attn_reference
 
 
 def ms_deform_attn(
@@ -23,7 +26,8 @@ def ms_deform_attn(
     """Weighted sum of bilinear samples of several feature levels.
 
     A location (0, 0) is the outer corner of the first pixel of a level, (1, 1) that of the last. Pixels outside a level
-    read as 0, as does a NaN location. Locations are used in float32 at least, whatever the dtype of ``value``.
+    read as 0, as does a NaN location. Locations, weights and sums are float32 at least, whatever the dtype of
+    ``value``.
 
     Args:
         value: (N, S, G, D), the levels flattened row by row and joined.
@@ -33,14 +37,15 @@ def ms_deform_attn(
         attention_weights: (N, Q, G, L, K), used as they are.
 
     Returns:
-        (N, Q, G * D) in the dtype of ``value``, differentiable once to value, locations and weights.
+        (N, Q, G * D) in the dtype of ``value``, differentiable once to value, locations and weights. On a CPU the
+        compiled result and its gradients do not depend on the number of threads.
 
     Raises:
         InputError: for a wrong shape, dtype or device.
     """
     check_float_shape('value', value, ('N', 'S', 'G', 'D'))
     check_shape('spatial_shapes', spatial_shapes, ('L', 2))
-    batch, positions, heads, channels = value.shape
+    batch, _, heads, _ = value.shape
     levels = spatial_shapes.shape[0]
     check_shape('level_start_index', level_start_index, (levels,))
     check_float_shape('sampling_locations', sampling_locations, (batch, 'Q', heads, levels, 'K', 2))
@@ -51,23 +56,46 @@ def ms_deform_attn(
         if tensor.is_floating_point():
             raise InputError(f'{name} has dtype {tensor.dtype}, expected int64; call {name}.long()')
     dtype = compute_dtype(value, sampling_locations)
-    index, weights = attention_taps(
-        sampling_locations.to(dtype), attention_weights.to(dtype), spatial_shapes, level_start_index, positions
+    locations, weights = sampling_locations.to(dtype), attention_weights.to(dtype)
+    if not is_compiled('ms_deform_attn', value.device):
+        return ms_deform_attn_reference(value, spatial_shapes, level_start_index, locations, weights)
+    wide = value.double() if dtype == torch.float64 else value
+    shapes, starts = spatial_shapes.long(), level_start_index.long()
+    return torch.ops.stn_det.ms_deform_attn(wide, shapes, starts, locations, weights).to(value.dtype)
+
+
+def _fake(value: Tensor, shapes: Tensor, starts: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
+    batch, _, heads, channels = value.shape
+    return value.new_empty(batch, locations.shape[1], heads * channels)
+
+
+def _fake_backward(
+    grad_output: Tensor, value: Tensor, shapes: Tensor, starts: Tensor, locations: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    grad_value = value.new_empty(value.shape, dtype=locations.dtype)
+    return grad_value, locations.new_empty(locations.shape), weights.new_empty(weights.shape)
+
+
+def _setup(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+    value, shapes, starts, locations, weights = ctx.saved_tensors
+    grads = torch.ops.stn_det.ms_deform_attn_backward(
+        grad_output.to(locations.dtype), value, shapes, starts, locations, weights
     )
-    table = value.to(dtype).reshape(-1, channels)
-    output = bag_sum(table, index.flatten(0, 2).flatten(1), weights.flatten(0, 2).flatten(1))
-    return output.view(batch, -1, heads * channels).to(value.dtype)
+    return grads[0].to(value.dtype), None, None, grads[1], grads[2]
 
 
-def attention_taps(
-    locations: Tensor, attention: Tensor, spatial_shapes: Tensor, level_start_index: Tensor, positions: int
-) -> tuple[Tensor, Tensor]:
-    """Rows of the (N * S * G, D) value table and their weights, both (N, Q, G, L, K, 4)."""
-    batch, _, heads = locations.shape[:3]
-    height, width = (spatial_shapes[:, k].view(-1, 1) for k in range(2))  # (L, 1)
-    x, y = locations[..., 0] * width - 0.5, locations[..., 1] * height - 0.5
-    rows, columns, weights = bilinear_taps(y, x, height, width, zero_border=True)
-    image = torch.arange(batch, device=locations.device).view(-1, 1, 1, 1, 1, 1)
-    head = torch.arange(heads, device=locations.device).view(-1, 1, 1, 1)
-    position = image * positions + level_start_index.view(-1, 1, 1) + rows * width[..., None] + columns
-    return position * heads + head, weights * attention[..., None]
+define(
+    'ms_deform_attn(Tensor value, Tensor spatial_shapes, Tensor level_start_index, Tensor sampling_locations, '
+    'Tensor attention_weights) -> Tensor',
+    _fake,
+)
+define(
+    'ms_deform_attn_backward(Tensor grad_output, Tensor value, Tensor spatial_shapes, Tensor level_start_index, '
+    'Tensor sampling_locations, Tensor attention_weights) -> (Tensor, Tensor, Tensor)',
+    _fake_backward,
+)
+differentiate('ms_deform_attn', _backward, _setup)

@@ -1,0 +1,117 @@
+// Vectors of 32 bytes through the compiler's extensions: one source for every instruction set.
+//
+// A file that includes this is compiled once per instruction set, each time with another STN_DET_ISA, so that no inline
+// function built for one processor is linked into the code of another. For the same reason it includes no header of torch.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
+
+#ifndef STN_DET_ISA
+#error "compile with -DSTN_DET_ISA=baseline or -DSTN_DET_ISA=avx2"
+#endif
+
+namespace stn_det::STN_DET_ISA {
+
+// The 16-bit types as they lie in memory.
+struct Float16 {
+  uint16_t bits;
+};
+struct BFloat16 {
+  uint16_t bits;
+};
+
+template <typename A>
+struct VecOf {
+  typedef A type __attribute__((vector_size(32)));
+};
+template <typename A>
+using Vec = typename VecOf<A>::type;
+template <typename A>
+constexpr int64_t kLanes = 32 / sizeof(A);
+
+inline float to_float(Float16 x) {
+  _Float16 value;
+  std::memcpy(&value, &x, sizeof(value));
+  return static_cast<float>(value);
+}
+
+inline float to_float(BFloat16 x) {
+  const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
+  float value;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+
+// One element in the type that sums are kept in.
+template <typename A, typename T>
+inline A widen(T x) {
+  if constexpr (std::is_same_v<T, Float16> || std::is_same_v<T, BFloat16>) {
+    return to_float(x);
+  } else {
+    return static_cast<A>(x);
+  }
+}
+
+// One element rounded to the type of a tensor, ties to even.
+template <typename T, typename A>
+inline T narrow(A x) {
+  if constexpr (std::is_same_v<T, Float16>) {
+    const _Float16 value = static_cast<_Float16>(x);
+    Float16 out;
+    std::memcpy(&out, &value, sizeof(out));
+    return out;
+  } else if constexpr (std::is_same_v<T, BFloat16>) {
+    uint32_t bits;
+    std::memcpy(&bits, &x, sizeof(bits));
+    if (x != x) return BFloat16{0x7FC0};
+    return BFloat16{static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)};
+  } else {
+    return static_cast<T>(x);
+  }
+}
+
+template <typename A, typename T>
+inline Vec<A> load(const T* p) {
+  Vec<A> out;
+  if constexpr (std::is_same_v<T, A>) {
+    std::memcpy(&out, p, sizeof(out));
+#if defined(__AVX2__) && defined(__F16C__)
+  } else if constexpr (std::is_same_v<T, Float16>) {
+    const __m256 wide = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    std::memcpy(&out, &wide, sizeof(out));
+  } else if constexpr (std::is_same_v<T, BFloat16>) {
+    const __m256i wide = _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16);
+    std::memcpy(&out, &wide, sizeof(out));
+#endif
+  } else {
+    for (int64_t i = 0; i < kLanes<A>; ++i) out[i] = widen<A>(p[i]);
+  }
+  return out;
+}
+
+template <typename A, typename T>
+inline void store(T* p, Vec<A> x) {
+  if constexpr (std::is_same_v<T, A>) {
+    std::memcpy(p, &x, sizeof(x));
+  } else {
+    for (int64_t i = 0; i < kLanes<A>; ++i) p[i] = narrow<T>(static_cast<A>(x[i]));
+  }
+}
+
+// Sum of the lanes, always in the same order.
+template <typename A>
+inline A sum(Vec<A> x) {
+  A half[kLanes<A> / 2];
+  for (int64_t i = 0; i < kLanes<A> / 2; ++i) half[i] = x[i] + x[i + kLanes<A> / 2];
+  A out = 0;
+  for (int64_t i = 0; i < kLanes<A> / 2; ++i) out += half[i];
+  return out;
+}
+
+}  // namespace stn_det::STN_DET_ISA
