@@ -128,9 +128,11 @@ void forward_rows(const AttentionArgs& args, int64_t begin, int64_t end, Tap<A>*
   }
 }
 
-// Dot product of one pixel with the output's gradient, which is also added to the pixel's gradient. Blocks = 0: any D.
+// Adds the output's gradient to the gradient of one pixel. Returns the dot product of gradient and pixel: the lanes of a
+// vector still to be summed, and what is left of the channels in `rest`. Blocks = 0: any number of channels.
 template <int Blocks, typename T, typename A>
-inline A visit_pixel(const T* value, const A* grad_output, A* grad_value, A weight, int64_t channels) {
+inline Vec<A> visit_pixel(
+    const T* value, const A* grad_output, A* grad_value, A weight, int64_t channels, A& rest) {
   const int64_t blocks = Blocks > 0 ? Blocks : channels / kLanes<A>;
   Vec<A> product = {};
   for (int64_t block = 0; block < blocks; ++block) {
@@ -139,14 +141,13 @@ inline A visit_pixel(const T* value, const A* grad_output, A* grad_value, A weig
     product += load<A>(value + at) * grad;
     store<A>(grad_value + at, load<A>(grad_value + at) + grad * weight);
   }
-  A dot = sum<A>(product);
   if (Blocks == 0) {
     for (int64_t channel = blocks * kLanes<A>; channel < channels; ++channel) {
-      dot += widen<A>(value[channel]) * grad_output[channel];
+      rest += widen<A>(value[channel]) * grad_output[channel];
       grad_value[channel] += grad_output[channel] * weight;
     }
   }
-  return dot;
+  return product;
 }
 
 // All points of one query, head and level.
@@ -179,15 +180,22 @@ inline void backward_points(const AttentionArgs& args, int64_t image, int64_t le
     }
     for (int64_t i = 0; i < count; ++i) {
       const int64_t point = begin + i;
-      A slope_x = 0, slope_y = 0, sampled = 0, dot[4] = {};
-      for (int corner = 0; corner < 4; ++corner) {
-        if (!corners[i].inside[corner]) continue;
-        const int64_t offset = corners[i].pixel[corner] * stride;
-        const A weight = corners[i].weight[corner] * weights[point];
-        dot[corner] = visit_pixel<Blocks, T, A>(value + offset, grad_output, grad_value + offset, weight, channels);
-        sampled += corners[i].weight[corner] * dot[corner];
-      }
+      A slope_x = 0, slope_y = 0, sampled = 0;
       if (touches[i]) {
+        Vec<A> products[4] = {};
+        A dot[4], rest[4] = {};
+        for (int corner = 0; corner < 4; ++corner) {
+          if (!corners[i].inside[corner]) continue;
+          const int64_t offset = corners[i].pixel[corner] * stride;
+          const A weight = corners[i].weight[corner] * weights[point];
+          products[corner] = visit_pixel<Blocks, T, A>(
+              value + offset, grad_output, grad_value + offset, weight, channels, rest[corner]);
+        }
+        sum_four<A>(products, dot);
+        for (int corner = 0; corner < 4; ++corner) {
+          dot[corner] += rest[corner];
+          sampled += corners[i].weight[corner] * dot[corner];
+        }
         const A right = corners[i].x_part, bottom = corners[i].y_part;
         slope_x = (1 - bottom) * (dot[1] - dot[0]) + bottom * (dot[3] - dot[2]);
         slope_y = (1 - right) * (dot[2] - dot[0]) + right * (dot[3] - dot[1]);

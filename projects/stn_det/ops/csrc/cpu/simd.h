@@ -114,4 +114,19 @@ inline A sum(Vec<A> x) {
   return out;
 }
 
+// The sums of four vectors, each always in the same order.
+template <typename A>
+inline void sum_four(const Vec<A>* x, A* out) {
+#ifdef __AVX2__
+  if constexpr (std::is_same_v<A, float>) {
+    __m256 wide[4];
+    std::memcpy(wide, x, sizeof(wide));
+    const __m256 halves = _mm256_hadd_ps(_mm256_hadd_ps(wide[0], wide[1]), _mm256_hadd_ps(wide[2], wide[3]));
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps(halves, 1)));
+    return;
+  }
+#endif
+  for (int i = 0; i < 4; ++i) out[i] = sum<A>(x[i]);
+}
+
 }  // namespace stn_det::STN_DET_ISA
