@@ -1,10 +1,15 @@
 """Slow plain-Python oracles for the operators: no vectorisation, no torch maths, float64."""
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from stn_det.ops import _library
 
@@ -137,3 +142,67 @@ def compiled() -> None:
     """Skips a test of the compiled operators where there are none."""
     if not _library._on_cpu:
         pytest.skip(f'the operators are {_library.library_report()[0]}')
+
+
+class OperatorChecks:
+    """What every compiled operator is held to. Arguments are passed by position; tensors of floats get a gradient."""
+
+    @staticmethod
+    def gradients(function: Callable, arguments: Sequence, grad_output: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Output, and the gradients to all floating-point tensors among the arguments."""
+        leaves = [part.detach().clone().requires_grad_() if _is_real(part) else part for part in arguments]
+        output = function(*leaves)
+        if grad_output is None:
+            grad_output = torch.cos(torch.arange(output.numel())).view_as(output).to(output)
+        output.backward(grad_output)
+        return output.detach(), *(leaf.grad for leaf in leaves if _is_real(leaf))
+
+    @staticmethod
+    def same_for_any_number_of_threads(run: Callable[[], Sequence[Tensor]]) -> None:
+        """The results of a run are bitwise equal for one, two and three threads."""
+        threads = torch.get_num_threads()
+        try:
+            runs = []
+            for count in (1, 2, 3):
+                torch.set_num_threads(count)
+                runs.append(run())
+        finally:
+            torch.set_num_threads(threads)
+        for other in runs[1:]:
+            assert all(torch.equal(one, two) for one, two in zip(other, runs[0], strict=True))
+
+    @staticmethod
+    def exports(function: Callable, arguments: Sequence, node: str) -> None:
+        """torch.export keeps the operator as one node, and the program gives the same."""
+
+        class Module(torch.nn.Module):
+            def forward(self, *inputs):
+                return function(*inputs)
+
+        program = torch.export.export(Module(), tuple(arguments))
+        assert f'stn_det.{node}.default' in str(program.graph)
+        torch.testing.assert_close(program.module()(*arguments), function(*arguments), rtol=0, atol=0)
+
+    @staticmethod
+    def portable(name: str, arguments: Sequence, folder: Path, **options: object) -> Tensor:
+        """Result of the public operator in a process that is told not to use this processor's instructions."""
+        torch.save((arguments, options), folder / 'in.pt')
+        code = (
+            'import sys, torch, stn_det.ops as ops; name, folder = sys.argv[1:]; '
+            'assert ops.status()[name] == "cpu"; '
+            'arguments, options = torch.load(folder + "/in.pt"); '
+            'torch.save(getattr(ops, name)(*arguments, **options), folder + "/out.pt")'
+        )
+        command = [sys.executable, '-c', code, name, str(folder)]
+        subprocess.run(command, check=True, env={**os.environ, 'STN_DET_ISA': 'baseline'})
+        return torch.load(folder / 'out.pt')
+
+
+def _is_real(part: object) -> bool:
+    return isinstance(part, Tensor) and part.is_floating_point()
+
+
+@pytest.fixture(scope='session')
+def checks() -> type[OperatorChecks]:
+    """Checks that every compiled operator passes."""
+    return OperatorChecks

@@ -1,9 +1,6 @@
 """The compiled attention: against the plain one in every dtype, and as a citizen of torch.compile and torch.export."""
 
 import math
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -28,25 +25,15 @@ def inputs(dtype=torch.float64, batch=2, queries=31, heads=3, channels=8, points
     return value, sizes, start, locations, weights
 
 
-def gradients(function, arguments, grad_output=None):
-    """Output and the gradients to value, locations and weights."""
-    leaves = [tensor.clone().requires_grad_() if tensor.is_floating_point() else tensor for tensor in arguments]
-    output = function(*leaves)
-    output.backward(
-        torch.cos(torch.arange(output.numel())).view_as(output).to(output) if grad_output is None else grad_output
-    )
-    return output.detach(), *(leaf.grad for leaf in leaves if leaf.is_floating_point())
-
-
 @pytest.mark.parametrize('channels', [1, 3, 8, 16, 32, 40, 64, 100])
 @pytest.mark.parametrize(
     ('dtype', 'tolerance'),
     [(torch.float64, 1e-13), (torch.float32, 2e-6), (torch.float16, 1e-3), (torch.bfloat16, 8e-3)],
 )
-def test_agrees_with_the_reference_in_float64(dtype, tolerance, channels) -> None:
+def test_agrees_with_the_reference_in_float64(checks, dtype, tolerance, channels) -> None:
     arguments = inputs(dtype, channels=channels)
-    found = gradients(ms_deform_attn, arguments)
-    wanted = gradients(
+    found = checks.gradients(ms_deform_attn, arguments)
+    wanted = checks.gradients(
         ms_deform_attn_reference, [part.double() if part.is_floating_point() else part for part in arguments]
     )
     assert [part.dtype for part in found[:2]] == [dtype, dtype]
@@ -55,14 +42,16 @@ def test_agrees_with_the_reference_in_float64(dtype, tolerance, channels) -> Non
 
 
 @pytest.mark.parametrize(('queries', 'points', 'batch'), [(1, 1, 1), (97, 2, 2), (13, 8, 3), (8, 3, 2)])
-def test_prime_queries_and_any_number_of_points(queries, points, batch) -> None:
+def test_prime_queries_and_any_number_of_points(checks, queries, points, batch) -> None:
     """DCNv4 issues 5, 13 and 87: a tail of queries, 2 or 8 points, more than one image."""
     arguments = inputs(queries=queries, points=points, batch=batch)
-    for one, other in zip(gradients(ms_deform_attn, arguments), gradients(ms_deform_attn_reference, arguments)):
+    for one, other in zip(
+        checks.gradients(ms_deform_attn, arguments), checks.gradients(ms_deform_attn_reference, arguments)
+    ):
         torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
 
 
-def test_gradient_at_the_edges_of_a_level() -> None:
+def test_gradient_at_the_edges_of_a_level(checks) -> None:
     """Locations that land on pixel -1, on the last pixel, half a pixel from it, and beyond."""
     shapes, size = [(4, 6)], 6
     pixels = torch.tensor([-1.0, -0.5, 0.0, size - 1.0, size - 0.5, size, size + 3])
@@ -71,15 +60,17 @@ def test_gradient_at_the_edges_of_a_level() -> None:
     value, sizes, start, _, _ = inputs(batch=1, heads=1, shapes=shapes)
     weights = torch.ones(1, x.numel(), 1, 1, 1, dtype=torch.float64)
     arguments = (value, sizes, start, locations, weights)
-    for one, other in zip(gradients(ms_deform_attn, arguments), gradients(ms_deform_attn_reference, arguments)):
+    for one, other in zip(
+        checks.gradients(ms_deform_attn, arguments), checks.gradients(ms_deform_attn_reference, arguments)
+    ):
         torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize('bad', [math.nan, math.inf, -math.inf, 1e30, -1e30])
-def test_wild_locations_read_nothing(bad) -> None:
+def test_wild_locations_read_nothing(checks, bad) -> None:
     value, sizes, start, locations, weights = inputs(torch.float32)
     locations[..., 0] = bad
-    output, grad_value, grad_locations, grad_weights = gradients(
+    output, grad_value, grad_locations, grad_weights = checks.gradients(
         ms_deform_attn, (value, sizes, start, locations, weights)
     )
     assert not output.any()
@@ -89,7 +80,7 @@ def test_wild_locations_read_nothing(bad) -> None:
 
 
 @pytest.mark.parametrize('empty', ['batch', 'queries', 'heads', 'channels', 'points', 'levels'])
-def test_empty(empty) -> None:
+def test_empty(checks, empty) -> None:
     options = {'shapes': []} if empty == 'levels' else {empty: 0}
     value, sizes, start, locations, weights = (
         inputs(**{'channels': 8, **options})
@@ -102,33 +93,26 @@ def test_empty(empty) -> None:
             torch.zeros(2, 31, 3, 0, 5, dtype=torch.float64),
         )
     )
-    output, *grads = gradients(ms_deform_attn, (value, sizes, start, locations, weights))
+    output, *grads = checks.gradients(ms_deform_attn, (value, sizes, start, locations, weights))
     assert output.shape == (locations.shape[0], locations.shape[1], value.shape[2] * value.shape[3])
     assert not output.any()
     assert [grad.shape for grad in grads] == [value.shape, locations.shape, weights.shape]
 
 
-def test_any_layout_of_the_arguments() -> None:
+def test_any_layout_of_the_arguments(checks) -> None:
     arguments = inputs()
     turned = [part.transpose(0, -1).contiguous().transpose(0, -1) for part in arguments]
     assert not any(part.is_contiguous() for part in turned[-2:])
     expanded = torch.ones((), dtype=torch.float64).expand(2, 31, 24)
-    for one, other in zip(gradients(ms_deform_attn, turned, expanded), gradients(ms_deform_attn, arguments, expanded)):
+    for one, other in zip(
+        checks.gradients(ms_deform_attn, turned, expanded), checks.gradients(ms_deform_attn, arguments, expanded)
+    ):
         assert torch.equal(one, other)
 
 
-def test_the_number_of_threads_changes_no_bit() -> None:
+def test_the_number_of_threads_changes_no_bit(checks) -> None:
     arguments = inputs(torch.float32, queries=500, heads=4, channels=32)
-    threads = torch.get_num_threads()
-    try:
-        runs = []
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            runs.append(gradients(ms_deform_attn, arguments))
-    finally:
-        torch.set_num_threads(threads)
-    for run in runs[1:]:
-        assert all(torch.equal(one, other) for one, other in zip(run, runs[0]))
+    checks.same_for_any_number_of_threads(lambda: checks.gradients(ms_deform_attn, arguments))
 
 
 def test_level_outside_the_value_is_refused() -> None:
@@ -148,32 +132,18 @@ def test_opcheck(dtype) -> None:
     torch.library.opcheck(torch.ops.stn_det.ms_deform_attn_backward.default, (grad_output, *plain))
 
 
-def test_compiles_whole_forward_and_backward() -> None:
+def test_compiles_whole_forward_and_backward(checks) -> None:
     arguments = inputs(torch.float32)
     compiled = torch.compile(ms_deform_attn, fullgraph=True, backend='aot_eager')
-    for one, other in zip(gradients(compiled, arguments), gradients(ms_deform_attn, arguments)):
+    for one, other in zip(checks.gradients(compiled, arguments), checks.gradients(ms_deform_attn, arguments)):
         assert torch.equal(one, other)
 
 
-def test_exports() -> None:
-    class Attention(torch.nn.Module):
-        def forward(self, value, sizes, start, locations, weights):
-            return ms_deform_attn(value, sizes, start, locations, weights) + 1
-
-    arguments = inputs(torch.float32)
-    program = torch.export.export(Attention(), arguments)
-    assert 'stn_det.ms_deform_attn.default' in str(program.graph)
-    assert torch.equal(program.module()(*arguments), ms_deform_attn(*arguments) + 1)
+def test_exports(checks) -> None:
+    checks.exports(ms_deform_attn, inputs(torch.float32), 'ms_deform_attn')
 
 
-def test_portable_code_agrees_with_that_for_this_processor(tmp_path) -> None:
+def test_portable_code_agrees_with_that_for_this_processor(checks, tmp_path) -> None:
     arguments = inputs(torch.float32, channels=40)
-    torch.save(arguments, tmp_path / 'in.pt')
-    code = (
-        'import sys, torch; from stn_det.ops import ms_deform_attn, status; '
-        'assert status()["ms_deform_attn"] == "cpu"; '
-        'torch.save(ms_deform_attn(*torch.load(sys.argv[1])), sys.argv[2])'
-    )
-    command = [sys.executable, '-c', code, str(tmp_path / 'in.pt'), str(tmp_path / 'out.pt')]
-    subprocess.run(command, check=True, env={**os.environ, 'STN_DET_ISA': 'baseline'})
-    torch.testing.assert_close(torch.load(tmp_path / 'out.pt'), ms_deform_attn(*arguments), atol=1e-5, rtol=0)
+    found = checks.portable('ms_deform_attn', arguments, tmp_path)
+    torch.testing.assert_close(found, ms_deform_attn(*arguments), atol=1e-5, rtol=0)

@@ -2,22 +2,23 @@
 
 from stn_det.ops._library import is_compiled
 
-OPERATORS = (
-    'box_iou_quadri',
-    'box_iou_rotated',
-    'deform_conv2d',
-    'ms_deform_attn',
-    'nms',
-    'nms_match',
-    'nms_quadri',
-    'nms_rotated',
-    'quadri_iou',
-    'roi_align',
-    'roi_align_rotated',
-    'rotated_iou_giou',
-    'sigmoid_focal_loss',
-    'soft_nms',
-)
+# Public operators, and the compiled operator behind each where it has another name.
+OPERATORS = {
+    'box_iou_quadri': '',
+    'box_iou_rotated': '',
+    'deform_conv2d': '',
+    'ms_deform_attn': '',
+    'nms': '',
+    'nms_match': '',
+    'nms_quadri': '',
+    'nms_rotated': '',
+    'quadri_iou': '',
+    'roi_align': '',
+    'roi_align_rotated': '',
+    'rotated_iou_giou': '',
+    'sigmoid_focal_loss': '',
+    'soft_nms': '',
+}
 
 
 def status() -> dict[str, str]:
@@ -25,4 +26,4 @@ def status() -> dict[str, str]:
 
     ``'cpu'``: compiled for tensors on the CPU, plain PyTorch on other devices. ``'python'``: plain PyTorch everywhere.
     """
-    return {name: 'cpu' if is_compiled(name, 'cpu') else 'python' for name in OPERATORS}
+    return {name: 'cpu' if is_compiled(behind or name, 'cpu') else 'python' for name, behind in OPERATORS.items()}

@@ -1,14 +1,11 @@
 // Entry points of multi-scale deformable attention on the CPU. Shapes and dtypes are checked in Python; what could reach
 // memory outside the tensors is checked here again.
 #include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
-#include <torch/headeronly/util/Exception.h>
 
 #include <tuple>
 
 #include "ms_deform_attn.h"
+#include "tensors.h"
 #include "torch_parallel.h"
 
 namespace stn_det {
@@ -16,25 +13,6 @@ namespace {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
-
-Element element_of(const Tensor& value) {
-  switch (value.scalar_type()) {
-    case ScalarType::Double: return Element::kFloat64;
-    case ScalarType::Float: return Element::kFloat32;
-    case ScalarType::Half: return Element::kFloat16;
-    case ScalarType::BFloat16: return Element::kBFloat16;
-    default: STD_TORCH_CHECK(false, "value has a dtype that ms_deform_attn does not know; expected a floating-point dtype");
-  }
-}
-
-ScalarType sum_type(const Tensor& value) {
-  return value.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
-}
-
-void check_sum_type(const char* name, const Tensor& tensor, const Tensor& value) {
-  STD_TORCH_CHECK(
-      tensor.scalar_type() == sum_type(value), name, " has to be float64 where value is float64 and float32 otherwise");
-}
 
 // The part of the arguments that forward and backward share. All tensors must be contiguous and outlive the result.
 AttentionArgs arguments(
@@ -59,7 +37,7 @@ AttentionArgs arguments(
       shapes.scalar_type() == ScalarType::Long && starts.scalar_type() == ScalarType::Long &&
           shapes.numel() == 2 * args.levels && starts.numel() == args.levels,
       "spatial_shapes and level_start_index have to be int64 of shape (L, 2) and (L,)");
-  args.element = element_of(value);
+  args.element = element_of("value", value);
   args.shapes = static_cast<const int64_t*>(shapes.const_data_ptr());
   args.starts = static_cast<const int64_t*>(starts.const_data_ptr());
   for (int64_t level = 0; level < args.levels; ++level) {

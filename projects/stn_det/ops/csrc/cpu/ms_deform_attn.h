@@ -3,13 +3,12 @@
 // Letters: N images, S positions, G heads, D channels a head, Q queries, L levels, K points.
 #pragma once
 
-#include "parallel.h"
-
 #include <cstdint>
 
-namespace stn_det {
+#include "element.h"
+#include "parallel.h"
 
-enum class Element { kFloat64, kFloat32, kFloat16, kBFloat16 };
+namespace stn_det {
 
 // Sums, locations and weights are float64 where the value is float64, else float32.
 struct AttentionArgs {

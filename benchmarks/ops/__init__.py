@@ -1,0 +1,1 @@
+"""Cases of the benchmark of the operators, one file a family."""

@@ -1,0 +1,54 @@
+"""What a benchmark of operators measures, and how."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Run = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operator, shape and pass, and the implementations to compare; the first is ours."""
+
+    operator: str
+    shape: str
+    which: str
+    runs: dict[str, Run]
+
+
+def backward_of(function: Callable[..., Tensor], leaves: list[Tensor]) -> Run:
+    """The backward pass alone of a function of the leaves."""
+    leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+    output = function(*leaves)
+    grad = torch.ones_like(output)
+    return lambda: torch.autograd.grad(output, leaves, grad, retain_graph=True)
+
+
+def measure(case: Case, repetitions: int) -> dict[str, Any]:
+    """Times of all implementations, one repetition of each in turn, after one for warming up."""
+    times: dict[str, list[float]] = {name: [] for name in case.runs}
+    for repetition in range(repetitions + 1):
+        for name, run in case.runs.items():
+            start = time.perf_counter()
+            run()
+            if repetition:
+                times[name].append((time.perf_counter() - start) * 1e3)
+    figures = {}
+    for name, values in times.items():
+        low, middle, high = statistics.quantiles(values, n=4)
+        figures[name] = {'median_ms': middle, 'q1_ms': low, 'q3_ms': high}
+    first, *others = figures
+    ratios = {name: figures[name]['median_ms'] / figures[first]['median_ms'] for name in others}
+    return {
+        'operator': case.operator,
+        'shape': case.shape,
+        'pass': case.which,
+        'times': figures,
+        'ratio_to_ours': ratios,
+    }

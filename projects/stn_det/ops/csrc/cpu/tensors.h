@@ -1,0 +1,36 @@
+// What every entry point asks of its tensors.
+#pragma once
+
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/Exception.h>
+
+#include "element.h"
+
+namespace stn_det {
+
+inline Element element_of(const char* name, const torch::stable::Tensor& tensor) {
+  using torch::headeronly::ScalarType;
+  switch (tensor.scalar_type()) {
+    case ScalarType::Double: return Element::kFloat64;
+    case ScalarType::Float: return Element::kFloat32;
+    case ScalarType::Half: return Element::kFloat16;
+    case ScalarType::BFloat16: return Element::kBFloat16;
+    default: STD_TORCH_CHECK(false, name, " has a dtype that is not known here; expected float64, 32, 16 or bfloat16");
+  }
+}
+
+// The dtype that sums over elements of the tensor are kept in: float64 for float64, float32 for all others.
+inline torch::headeronly::ScalarType sum_type(const torch::stable::Tensor& tensor) {
+  using torch::headeronly::ScalarType;
+  return tensor.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
+// Raises unless `tensor` has the summation type of `value`.
+inline void check_sum_type(const char* name, const torch::stable::Tensor& tensor, const torch::stable::Tensor& value) {
+  STD_TORCH_CHECK(
+      tensor.scalar_type() == sum_type(value), name, " has to be float64 for float64 features and float32 otherwise");
+}
+
+}  // namespace stn_det
