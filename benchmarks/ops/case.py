@@ -2,8 +2,9 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,6 +29,21 @@ def backward_of(function: Callable[..., Tensor], leaves: list[Tensor]) -> Run:
     output = function(*leaves)
     grad = torch.ones_like(output)
     return lambda: torch.autograd.grad(output, leaves, grad, retain_graph=True)
+
+
+def both_passes(
+    operator: str, shape: str, functions: dict[str, Callable[..., Tensor]], leaves: list[Tensor], tolerance: float
+) -> Iterator[Case]:
+    """The forward and the backward pass of functions of the leaves, which must agree; the first is ours."""
+    outputs = {name: function(*leaves).float() for name, function in functions.items()}
+    ours = next(iter(outputs.values()))
+    for name, output in outputs.items():
+        error = (output - ours).abs().max().item()
+        if not error <= tolerance:
+            raise RuntimeError(f'{operator}: {name} differs by {error} on {shape}')
+    with torch.no_grad():
+        yield Case(operator, shape, 'forward', {name: partial(run, *leaves) for name, run in functions.items()})
+    yield Case(operator, shape, 'backward', {name: backward_of(run, leaves) for name, run in functions.items()})
 
 
 def measure(case: Case, repetitions: int) -> dict[str, Any]:

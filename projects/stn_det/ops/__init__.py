@@ -5,6 +5,7 @@ from stn_det.ops.box_iou_quadri import box_iou_quadri
 from stn_det.ops.box_iou_rotated import box_iou_rotated
 from stn_det.ops.deform_conv2d import deform_conv2d
 from stn_det.ops.ms_deform_attn import ms_deform_attn
+from stn_det.ops.ms_deform_attn_fused import ms_deform_attn_fused
 from stn_det.ops.nms import nms
 from stn_det.ops.nms_match import nms_match
 from stn_det.ops.nms_quadri import nms_quadri
@@ -21,6 +22,7 @@ __all__ = [
     'box_iou_rotated',
     'deform_conv2d',
     'ms_deform_attn',
+    'ms_deform_attn_fused',
     'nms',
     'nms_match',
     'nms_quadri',

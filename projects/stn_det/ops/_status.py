@@ -8,6 +8,7 @@ OPERATORS = {
     'box_iou_rotated': '',
     'deform_conv2d': '',
     'ms_deform_attn': '',
+    'ms_deform_attn_fused': '',
     'nms': '',
     'nms_match': '',
     'nms_quadri': '',

@@ -43,18 +43,11 @@ def ms_deform_attn(
     Raises:
         InputError: for a wrong shape, dtype or device.
     """
-    check_float_shape('value', value, ('N', 'S', 'G', 'D'))
-    check_shape('spatial_shapes', spatial_shapes, ('L', 2))
+    levels = check_levels(value, spatial_shapes, level_start_index)
     batch, _, heads, _ = value.shape
-    levels = spatial_shapes.shape[0]
-    check_shape('level_start_index', level_start_index, (levels,))
     check_float_shape('sampling_locations', sampling_locations, (batch, 'Q', heads, levels, 'K', 2))
     check_float_shape('attention_weights', attention_weights, sampling_locations.shape[:-1])
     check_same_device(value=value, sampling_locations=sampling_locations, attention_weights=attention_weights)
-    check_same_device(value=value, spatial_shapes=spatial_shapes, level_start_index=level_start_index)
-    for name, tensor in (('spatial_shapes', spatial_shapes), ('level_start_index', level_start_index)):
-        if tensor.is_floating_point():
-            raise InputError(f'{name} has dtype {tensor.dtype}, expected int64; call {name}.long()')
     dtype = compute_dtype(value, sampling_locations)
     locations, weights = sampling_locations.to(dtype), attention_weights.to(dtype)
     if not is_compiled('ms_deform_attn', value.device):
@@ -62,6 +55,19 @@ def ms_deform_attn(
     wide = value.double() if dtype == torch.float64 else value
     shapes, starts = spatial_shapes.long(), level_start_index.long()
     return torch.ops.stn_det.ms_deform_attn(wide, shapes, starts, locations, weights).to(value.dtype)
+
+
+def check_levels(value: Tensor, spatial_shapes: Tensor, level_start_index: Tensor) -> int:
+    """Check the value (N, S, G, D) and how its positions make up levels; returns the number of levels."""
+    check_float_shape('value', value, ('N', 'S', 'G', 'D'))
+    check_shape('spatial_shapes', spatial_shapes, ('L', 2))
+    levels = spatial_shapes.shape[0]
+    check_shape('level_start_index', level_start_index, (levels,))
+    check_same_device(value=value, spatial_shapes=spatial_shapes, level_start_index=level_start_index)
+    for name, tensor in (('spatial_shapes', spatial_shapes), ('level_start_index', level_start_index)):
+        if tensor.is_floating_point():
+            raise InputError(f'{name} has dtype {tensor.dtype}, expected int64; call {name}.long()')
+    return levels
 
 
 def _fake(value: Tensor, shapes: Tensor, starts: Tensor, locations: Tensor, weights: Tensor) -> Tensor:

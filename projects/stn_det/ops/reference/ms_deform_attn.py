@@ -11,10 +11,14 @@ def ms_deform_attn_reference(
 ) -> Tensor:
     """:func:`stn_det.ops.ms_deform_attn` after its checks; locations and weights in the dtype that sums are kept in."""
     batch, positions, heads, channels = value.shape
+    if 0 in (channels, weights.numel(), value.numel()):
+        # The empty sums tie the zeros to the arguments, so that backward works.
+        nothing = torch.cat([part.flatten()[:0].to(value.dtype) for part in (value, locations, weights)]).sum()
+        return nothing.expand(batch, locations.shape[1], heads * channels)
     index, taps = attention_taps(locations, weights, spatial_shapes, level_start_index, positions)
     table = value.to(locations.dtype).reshape(-1, channels)
     output = bag_sum(table, index.flatten(0, 2).flatten(1), taps.flatten(0, 2).flatten(1))
-    return output.view(batch, -1, heads * channels).to(value.dtype)
+    return output.view(batch, locations.shape[1], heads * channels).to(value.dtype)
 
 
 def attention_taps(

@@ -2,6 +2,7 @@
 // memory outside the tensors is checked here again.
 #include <torch/csrc/stable/library.h>
 
+#include <algorithm>
 #include <tuple>
 
 #include "ms_deform_attn.h"
@@ -14,25 +15,35 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-// The part of the arguments that forward and backward share. All tensors must be contiguous and outlive the result.
+int64_t product(const Tensor& tensor, int64_t first, int64_t last) {
+  int64_t out = 1;
+  for (int64_t k = first; k < last; ++k) out *= tensor.size(k);
+  return out;
+}
+
+// What all entry points share. Every tensor must be contiguous and outlive the result. `points` is the tensor
+// (N, Q, G, L, K, 2) of locations or offsets, `weights` the one of K * L numbers a row.
 AttentionArgs arguments(
-    const Tensor& value, const Tensor& shapes, const Tensor& starts, const Tensor& locations, const Tensor& weights) {
+    const Tensor& value, const Tensor& shapes, const Tensor& starts, const char* points_name, const Tensor& points,
+    const char* weights_name, const Tensor& weights) {
   STD_TORCH_CHECK(value.dim() == 4, "value has ", value.dim(), " dimensions, expected 4 (N, S, G, D)");
-  STD_TORCH_CHECK(locations.dim() == 6, "sampling_locations has ", locations.dim(), " dimensions, expected 6");
+  STD_TORCH_CHECK(points.dim() == 6, points_name, " has ", points.dim(), " dimensions, expected 6 (N, Q, G, L, K, 2)");
   AttentionArgs args{};
   args.images = value.size(0);
   args.positions = value.size(1);
   args.heads = value.size(2);
   args.channels = value.size(3);
-  args.queries = locations.size(1);
-  args.levels = locations.size(3);
-  args.points = locations.size(4);
-  const int64_t samples = args.images * args.queries * args.heads * args.levels * args.points;
+  args.queries = points.size(1);
+  args.levels = points.size(3);
+  args.points = points.size(4);
   STD_TORCH_CHECK(
-      locations.numel() == 2 * samples && weights.numel() == samples,
-      "sampling_locations and attention_weights do not fit value and each other");
-  check_sum_type("sampling_locations", locations, value);
-  check_sum_type("attention_weights", weights, value);
+      args.positions < (int64_t{1} << 31), "value has ", args.positions, " positions, expected fewer than 2^31");
+  STD_TORCH_CHECK(
+      points.size(0) == args.images && points.size(2) == args.heads && points.size(5) == 2 &&
+          weights.numel() == product(points, 0, 5),
+      points_name, " and ", weights_name, " do not fit value and each other");
+  check_sum_type(points_name, points, value);
+  check_sum_type(weights_name, weights, value);
   STD_TORCH_CHECK(
       shapes.scalar_type() == ScalarType::Long && starts.scalar_type() == ScalarType::Long &&
           shapes.numel() == 2 * args.levels && starts.numel() == args.levels,
@@ -40,19 +51,46 @@ AttentionArgs arguments(
   args.element = element_of("value", value);
   args.shapes = static_cast<const int64_t*>(shapes.const_data_ptr());
   args.starts = static_cast<const int64_t*>(starts.const_data_ptr());
+  int64_t free = 0;
   for (int64_t level = 0; level < args.levels; ++level) {
     const int64_t height = args.shapes[2 * level], width = args.shapes[2 * level + 1], start = args.starts[level];
     STD_TORCH_CHECK(
         height >= 0 && width >= 0 && start >= 0 && (height == 0 || width <= (args.positions - start) / height),
         "level ", level, " of ", height, " x ", width, " from position ", start, " does not fit the ", args.positions,
         " positions of value");
+    // The gradients of two levels are added up by two tasks, which must not touch the same pixel.
+    STD_TORCH_CHECK(
+        height * width == 0 || start >= free, "level ", level, " starts at position ", start,
+        ", inside the level before it, which ends at ", free, "; expected levels one after the other");
+    free = std::max(free, start + height * width);
   }
   args.value = value.const_data_ptr();
-  args.locations = locations.const_data_ptr();
-  args.weights = weights.const_data_ptr();
   args.threads = torch::stable::get_num_threads();
   args.parallel_for = torch_parallel_for_ranges;
   return args;
+}
+
+Tensor forward(const Tensor& value, AttentionArgs& args) {
+  Tensor output = torch::stable::new_empty(value, {args.images, args.queries, args.heads * args.channels});
+  const bool copies = samples_are_dense(args);
+  Tensor by_head = torch::stable::new_empty(value, {copies ? value.numel() : 0});
+  args.by_head = copies ? by_head.mutable_data_ptr() : nullptr;
+  args.output = output.mutable_data_ptr();
+  has_avx2() ? avx2::ms_deform_attn_forward(args) : baseline::ms_deform_attn_forward(args);
+  return output;
+}
+
+// Runs the backward pass; the caller has set the gradients to points and weights. Returns the gradient to value.
+Tensor backward(const Tensor& grad_output, const Tensor& value, AttentionArgs& args) {
+  check_sum_type("grad_output", grad_output, value);
+  STD_TORCH_CHECK(
+      grad_output.numel() == args.images * args.queries * args.heads * args.channels,
+      "grad_output does not have the shape of the output");
+  Tensor grad_value = torch::stable::new_zeros(value, value.sizes(), sum_type(value));
+  args.grad_output = grad_output.const_data_ptr();
+  args.grad_value = grad_value.mutable_data_ptr();
+  has_avx2() ? avx2::ms_deform_attn_backward(args) : baseline::ms_deform_attn_backward(args);
+  return grad_value;
 }
 
 Tensor ms_deform_attn(Tensor value, Tensor shapes, Tensor starts, Tensor locations, Tensor weights) {
@@ -61,11 +99,10 @@ Tensor ms_deform_attn(Tensor value, Tensor shapes, Tensor starts, Tensor locatio
   starts = torch::stable::contiguous(starts);
   locations = torch::stable::contiguous(locations);
   weights = torch::stable::contiguous(weights);
-  AttentionArgs args = arguments(value, shapes, starts, locations, weights);
-  Tensor output = torch::stable::new_empty(value, {args.images, args.queries, args.heads * args.channels});
-  args.output = output.mutable_data_ptr();
-  has_avx2() ? avx2::ms_deform_attn_forward(args) : baseline::ms_deform_attn_forward(args);
-  return output;
+  AttentionArgs args = arguments(value, shapes, starts, "sampling_locations", locations, "attention_weights", weights);
+  args.locations = locations.const_data_ptr();
+  args.weights = weights.const_data_ptr();
+  return forward(value, args);
 }
 
 std::tuple<Tensor, Tensor, Tensor> ms_deform_attn_backward(
@@ -76,20 +113,71 @@ std::tuple<Tensor, Tensor, Tensor> ms_deform_attn_backward(
   starts = torch::stable::contiguous(starts);
   locations = torch::stable::contiguous(locations);
   weights = torch::stable::contiguous(weights);
-  AttentionArgs args = arguments(value, shapes, starts, locations, weights);
-  check_sum_type("grad_output", grad_output, value);
-  STD_TORCH_CHECK(
-      grad_output.numel() == args.images * args.queries * args.heads * args.channels,
-      "grad_output does not have the shape of the output");
-  Tensor grad_value = torch::stable::new_zeros(value, value.sizes(), sum_type(value));
-  Tensor grad_locations = torch::stable::empty_like(locations);
-  Tensor grad_weights = torch::stable::empty_like(weights);
-  args.grad_output = grad_output.const_data_ptr();
-  args.grad_value = grad_value.mutable_data_ptr();
+  AttentionArgs args = arguments(value, shapes, starts, "sampling_locations", locations, "attention_weights", weights);
+  Tensor grad_locations = torch::stable::empty_like(locations), grad_weights = torch::stable::empty_like(weights);
+  args.locations = locations.const_data_ptr();
+  args.weights = weights.const_data_ptr();
   args.grad_locations = grad_locations.mutable_data_ptr();
   args.grad_weights = grad_weights.mutable_data_ptr();
-  has_avx2() ? avx2::ms_deform_attn_backward(args) : baseline::ms_deform_attn_backward(args);
+  Tensor grad_value = backward(grad_output, value, args);
   return {grad_value, grad_locations, grad_weights};
+}
+
+// The arguments of the fused form; `frames` is its scratch memory.
+AttentionArgs fused_arguments(
+    const Tensor& value, const Tensor& shapes, const Tensor& starts, const Tensor& references, const Tensor& offsets,
+    const Tensor& logits, Tensor& frames) {
+  AttentionArgs args = arguments(value, shapes, starts, "sampling_offsets", offsets, "attention_logits", logits);
+  check_sum_type("reference_points", references, value);
+  STD_TORCH_CHECK(
+      references.dim() == 4 && references.size(0) == args.images && references.size(1) == args.queries &&
+          references.size(2) == args.levels &&
+          (references.size(3) == 2 || references.size(3) == 4 || references.size(3) == 5),
+      "reference_points does not have the shape (N, Q, L, 2, 4 or 5) that fits the other arguments");
+  args.reference_size = references.size(3);
+  args.references = references.const_data_ptr();
+  args.offsets = offsets.const_data_ptr();
+  args.logits = logits.const_data_ptr();
+  frames = torch::stable::new_empty(references, {args.images, args.queries, args.levels, 6});
+  args.frames = frames.mutable_data_ptr();
+  return args;
+}
+
+Tensor ms_deform_attn_fused(
+    Tensor value, Tensor shapes, Tensor starts, Tensor references, Tensor offsets, Tensor logits) {
+  value = torch::stable::contiguous(value);
+  shapes = torch::stable::contiguous(shapes);
+  starts = torch::stable::contiguous(starts);
+  references = torch::stable::contiguous(references);
+  offsets = torch::stable::contiguous(offsets);
+  logits = torch::stable::contiguous(logits);
+  Tensor frames;
+  AttentionArgs args = fused_arguments(value, shapes, starts, references, offsets, logits, frames);
+  return forward(value, args);
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> ms_deform_attn_fused_backward(
+    Tensor grad_output, Tensor value, Tensor shapes, Tensor starts, Tensor references, Tensor offsets, Tensor logits) {
+  grad_output = torch::stable::contiguous(grad_output);
+  value = torch::stable::contiguous(value);
+  shapes = torch::stable::contiguous(shapes);
+  starts = torch::stable::contiguous(starts);
+  references = torch::stable::contiguous(references);
+  offsets = torch::stable::contiguous(offsets);
+  logits = torch::stable::contiguous(logits);
+  Tensor frames;
+  AttentionArgs args = fused_arguments(value, shapes, starts, references, offsets, logits, frames);
+  Tensor grad_offsets = torch::stable::empty_like(offsets), grad_logits = torch::stable::empty_like(logits);
+  Tensor grad_references = torch::stable::new_zeros(references, references.sizes());
+  args.grad_locations = grad_offsets.mutable_data_ptr();
+  args.grad_weights = grad_logits.mutable_data_ptr();
+  args.grad_references = grad_references.mutable_data_ptr();
+  if (args.points == 0) {  // the frames divide by the number of points
+    Tensor none = torch::stable::new_zeros(value, value.sizes(), sum_type(value));
+    return {none, grad_references, grad_offsets, grad_logits};
+  }
+  Tensor grad_value = backward(grad_output, value, args);
+  return {grad_value, grad_references, grad_offsets, grad_logits};
 }
 
 }  // namespace
@@ -98,4 +186,6 @@ std::tuple<Tensor, Tensor, Tensor> ms_deform_attn_backward(
 STABLE_TORCH_LIBRARY_IMPL(stn_det, CPU, m) {
   m.impl("ms_deform_attn", TORCH_BOX(&stn_det::ms_deform_attn));
   m.impl("ms_deform_attn_backward", TORCH_BOX(&stn_det::ms_deform_attn_backward));
+  m.impl("ms_deform_attn_fused", TORCH_BOX(&stn_det::ms_deform_attn_fused));
+  m.impl("ms_deform_attn_fused_backward", TORCH_BOX(&stn_det::ms_deform_attn_fused_backward));
 }

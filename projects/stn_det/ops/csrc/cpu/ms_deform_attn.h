@@ -1,6 +1,6 @@
 // What the host code and the kernels of multi-scale deformable attention share.
 //
-// Letters: N images, S positions, G heads, D channels a head, Q queries, L levels, K points.
+// Letters: N images, S positions, G heads, D channels a head, Q queries, L levels, K points, R numbers a reference.
 #pragma once
 
 #include <cstdint>
@@ -10,23 +10,41 @@
 
 namespace stn_det {
 
-// Sums, locations and weights are float64 where the value is float64, else float32.
+// Where the points of a query lie and what they weigh comes in one of two forms. Given: `locations` and `weights`. Fused:
+// `references`, `offsets` and `logits`; then the gradients to `locations` and `weights` are those to `offsets` and `logits`.
+//
+// All numbers but value and output are float64 where the value is float64, else float32, and so are sums.
 struct AttentionArgs {
   int64_t images, positions, heads, channels, queries, levels, points;
   Element element;              // of value and output
   const int64_t* shapes;        // (L, 2) rows (H, W)
   const int64_t* starts;        // (L,)
   const void* value;            // (N, S, G, D)
-  const void* locations;        // (N, Q, G, L, K, 2)
+  const void* locations;        // (N, Q, G, L, K, 2) in fractions of the level
   const void* weights;          // (N, Q, G, L, K)
+  int64_t reference_size;       // R: 2 points, 4 boxes, 5 oriented boxes; 0 where not fused
+  const void* references;       // (N, Q, L, R) in fractions of the level, radians
+  const void* offsets;          // (N, Q, G, L, K, 2) in pixels, or K-ths of half a box
+  const void* logits;           // (N, Q, G, L * K)
+  void* frames;                 // (N, Q, L, 6) scratch, fused only
+  void* by_head;                // (N, G, S, D) scratch for the value, or null to read it where it lies; forward only
   void* output;                 // (N, Q, G, D), forward only
-  const void* grad_output;      // (N, Q, G, D) of the summation type, backward only
-  void* grad_value;             // (N, S, G, D) of the summation type, zeros
-  void* grad_locations;         // as locations
-  void* grad_weights;           // as weights
+  const void* grad_output;      // (N, Q, G, D), backward only
+  void* grad_value;             // (N, S, G, D), zeros
+  void* grad_locations;         // (N, Q, G, L, K, 2)
+  void* grad_weights;           // (N, Q, G, L, K)
+  void* grad_references;        // (N, Q, L, R), fused only
   int64_t threads;              // of the pool behind parallel_for
   ParallelFor parallel_for;
 };
+
+inline bool is_fused(const AttentionArgs& args) { return args.reference_size != 0; }
+
+// Whether so many samples are taken that reading a copy with the pixels of each head side by side is worth making one.
+// Where the heads alternate, the pixels of one head lie a power of two apart and share a few of the cache's sets.
+inline bool samples_are_dense(const AttentionArgs& args) {
+  return args.heads > 1 && args.queries * args.levels * args.points > 2 * args.positions;
+}
 
 namespace baseline {
 void ms_deform_attn_forward(const AttentionArgs& args);

@@ -1,231 +1,353 @@
 // Multi-scale deformable attention on the CPU; compiled once per instruction set.
 //
-// Forward: one row (image, head, query) at a time. Its sampling points become a list of taps, a pixel and a weight each,
-// which is then summed over blocks of channels that stay in registers. Rows are taken head by head, because the pixels of
-// neighbouring queries in one head are what fits into the cache.
+// Forward: one row (image, query, head) at a time; the corners of all its points first, then the sum over them for blocks
+// of channels that stay in registers. Where samples are dense the value is first copied so that the pixels of a head are
+// neighbours, and rows are taken head by head: what one head reads around neighbouring queries then stays in the cache.
 //
-// Backward: one task for each (image, head, level). The value gradients of two tasks never touch, so there are no atomics
-// and the result does not depend on the number of threads.
+// Backward: one task for each image, level and head (or several heads). The value gradients of two tasks never touch, so
+// there are no atomics and the result does not depend on the number of threads. Where samples are dense a task works on a
+// copy of its part of the value and of the gradient. The fused form first writes pixels and weights where their gradients
+// will be, and turns those into gradients of offsets, logits and references at the end.
 #include <algorithm>
 #include <atomic>
-#include <cmath>
-#include <type_traits>
+#include <memory>
 #include <vector>
 
-#include "ms_deform_attn.h"
-#include "simd.h"
+#include "ms_deform_attn_points.h"
 
 namespace stn_det::STN_DET_ISA {
 namespace {
 
-constexpr int64_t kPointsAtOnce = 4;  // whose pixels are asked for before any is used
+constexpr int64_t kRowsAhead = 4;      // how early the points of a row are asked for
+constexpr int64_t kQueriesAtOnce = 8;  // of one level and head, whose corners are found together
 
-// The four pixels around a point and what they weigh; a pixel outside the level weighs nothing and is not read.
-template <typename A>
-struct Corners {
-  bool inside[4];       // top left, top right, bottom left, bottom right
-  int64_t pixel[4];     // index in the level, valid where inside
-  A weight[4];
-  A x_part, y_part;     // distance from the left and top pixels, in [0, 1)
-
-  // Location (x, y) as a fraction of the level; whether it touches the level.
-  __attribute__((always_inline)) bool find(A x, A y, int64_t height, int64_t width) {
-    x = x * static_cast<A>(width) - A(0.5);
-    y = y * static_cast<A>(height) - A(0.5);
-    // Written so that NaN fails; converting NaN or a huge number to an integer is undefined.
-    if (!(x > -1 && y > -1 && x < static_cast<A>(width) && y < static_cast<A>(height))) {
-      inside[0] = inside[1] = inside[2] = inside[3] = false;
-      return false;
-    }
-    const A left = std::floor(x), top = std::floor(y);
-    x_part = x - left;
-    y_part = y - top;
-    const int64_t column = static_cast<int64_t>(left), row = static_cast<int64_t>(top);
-    const bool has_left = column >= 0, has_right = column + 1 < width;
-    const bool has_top = row >= 0, has_bottom = row + 1 < height;
-    inside[0] = has_top && has_left;
-    inside[1] = has_top && has_right;
-    inside[2] = has_bottom && has_left;
-    inside[3] = has_bottom && has_right;
-    pixel[0] = row * width + column;
-    pixel[1] = pixel[0] + 1;
-    pixel[2] = pixel[0] + width;
-    pixel[3] = pixel[2] + 1;
-    weight[0] = (1 - y_part) * (1 - x_part);
-    weight[1] = (1 - y_part) * x_part;
-    weight[2] = y_part * (1 - x_part);
-    weight[3] = y_part * x_part;
-    return true;
-  }
-};
-
-// Asks for the first 128 bytes of a pixel: its 32 channels in float32. The points of a row are far apart in memory, and
-// nothing else tells the processor where the next one lies.
+// Asks for the first 128 bytes of a pixel: its 32 channels in float32. Nothing else tells the processor where the next
+// point lies.
 inline void prefetch_pixel(const void* pixel) {
   __builtin_prefetch(pixel);
   __builtin_prefetch(static_cast<const char*>(pixel) + 64);
 }
 
-template <typename A>
-struct Tap {
-  int64_t offset;  // of the first channel, from the image's and head's first value
-  A weight;
-};
-
-// Appends the taps of one row to `taps`, which has room for 4 * L * K; returns their number.
-template <typename T, typename A>
-int64_t collect_taps(const AttentionArgs& args, const T* value, const A* locations, const A* weights, Tap<A>* taps) {
-  const int64_t stride = args.heads * args.channels;
-  int64_t count = 0;
-  for (int64_t level = 0; level < args.levels; ++level) {
-    const int64_t height = args.shapes[2 * level], width = args.shapes[2 * level + 1];
-    const int64_t start = args.starts[level];
-    for (int64_t point = 0; point < args.points; ++point, locations += 2, ++weights) {
-      Corners<A> corners;
-      if (!corners.find(locations[0], locations[1], height, width)) continue;
-      for (int corner = 0; corner < 4; ++corner) {
-        if (!corners.inside[corner]) continue;
-        taps[count] = {(start + corners.pixel[corner]) * stride, corners.weight[corner] * *weights};
-        prefetch_pixel(value + taps[count].offset);
-        ++count;
-      }
-    }
-  }
-  return count;
+template <typename T>
+inline void prefetch_corners(const T* value, int64_t pixel, int64_t columns, int64_t stride) {
+  const T* top = value + pixel * stride;
+  prefetch_pixel(top);
+  prefetch_pixel(top + stride);
+  prefetch_pixel(top + columns * stride);
+  prefetch_pixel(top + (columns + 1) * stride);
 }
 
-// Weighted sum of `Blocks` vectors of channels over all taps.
+// Weighted sum of `Blocks` vectors of channels over all points.
 template <int Blocks, typename T, typename A>
-inline void sum_taps(const T* value, const Tap<A>* taps, int64_t count, T* output) {
+inline void sum_points(const T* value, const PointBlock<A>& points, int64_t count, int64_t stride, T* output) {
   Vec<A> total[Blocks] = {};
-  for (int64_t tap = 0; tap < count; ++tap) {
-    const T* pixel = value + taps[tap].offset;
-    for (int block = 0; block < Blocks; ++block) total[block] += load<A>(pixel + block * kLanes<A>) * taps[tap].weight;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t first = points.pixel[i] * stride, below = first + points.columns[i] * stride;
+    const int64_t at[4] = {first, first + stride, below, below + stride};
+    if (points.inside[i] == 15) {
+      const A weight[4] = {points.corner[0][i], points.corner[1][i], points.corner[2][i], points.corner[3][i]};
+      for (int block = 0; block < Blocks; ++block) {
+        const T* channel = value + block * kLanes<A>;
+        total[block] += load<A>(channel + at[0]) * weight[0] + load<A>(channel + at[1]) * weight[1] +
+                        load<A>(channel + at[2]) * weight[2] + load<A>(channel + at[3]) * weight[3];
+      }
+    } else if (points.inside[i] != 0) {
+      for (int corner = 0; corner < 4; ++corner) {
+        if (!(points.inside[i] >> corner & 1)) continue;
+        const T* pixel = value + at[corner];
+        for (int block = 0; block < Blocks; ++block) {
+          total[block] += load<A>(pixel + block * kLanes<A>) * points.corner[corner][i];
+        }
+      }
+    }
   }
   for (int block = 0; block < Blocks; ++block) store<A>(output + block * kLanes<A>, total[block]);
 }
 
+// One channel, for what is left over of the vectors.
 template <typename T, typename A>
-void forward_rows(const AttentionArgs& args, int64_t begin, int64_t end, Tap<A>* taps) {
-  const int64_t samples = args.levels * args.points, channels = args.channels;
-  for (int64_t row = begin; row < end; ++row) {
-    const int64_t head = row % args.heads, image = row / args.heads / args.queries, index = row;
-    const A* locations = static_cast<const A*>(args.locations) + 2 * index * samples;
-    const A* weights = static_cast<const A*>(args.weights) + index * samples;
-    const T* value = static_cast<const T*>(args.value) + (image * args.positions * args.heads + head) * channels;
-    const int64_t count = collect_taps<T, A>(args, value, locations, weights, taps);
-    T* output = static_cast<T*>(args.output) + index * channels;
-    int64_t done = 0;
-    for (; done + 4 * kLanes<A> <= channels; done += 4 * kLanes<A>) {
-      sum_taps<4, T, A>(value + done, taps, count, output + done);
+inline T sum_channel(const T* value, const PointBlock<A>& points, int64_t count, int64_t stride) {
+  A total = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t first = points.pixel[i] * stride, below = first + points.columns[i] * stride;
+    const int64_t at[4] = {first, first + stride, below, below + stride};
+    for (int corner = 0; corner < 4; ++corner) {
+      if (points.inside[i] >> corner & 1) total += widen<A>(value[at[corner]]) * points.corner[corner][i];
     }
-    for (; done + kLanes<A> <= channels; done += kLanes<A>) sum_taps<1, T, A>(value + done, taps, count, output + done);
-    for (; done < channels; ++done) {
-      A total = 0;
-      for (int64_t tap = 0; tap < count; ++tap) total += widen<A>(value[taps[tap].offset + done]) * taps[tap].weight;
-      output[done] = narrow<T>(total);
-    }
+  }
+  return narrow<T>(total);
+}
+
+template <typename T, typename A>
+inline void sum_row(
+    const T* value, const PointBlock<A>& points, int64_t count, int64_t stride, int64_t channels, T* output) {
+  int64_t done = 0;
+  for (; done + 4 * kLanes<A> <= channels; done += 4 * kLanes<A>) {
+    sum_points<4, T, A>(value + done, points, count, stride, output + done);
+  }
+  for (; done + kLanes<A> <= channels; done += kLanes<A>) {
+    sum_points<1, T, A>(value + done, points, count, stride, output + done);
+  }
+  for (; done < channels; ++done) output[done] = sum_channel<T, A>(value + done, points, count, stride);
+}
+
+// Pixels and weights of all points of the row `query * G + head`.
+template <typename A>
+inline void locate_row(const AttentionArgs& args, int64_t query, int64_t head, PointBlock<A>& points) {
+  const int64_t samples = args.levels * args.points, row = query * args.heads + head;
+  if (is_fused(args)) {
+    locate_fused<A>(args, query, head, points.x.data(), points.y.data(), 1, points.weight.data());
+    return;
+  }
+  const A* locations = static_cast<const A*>(args.locations) + 2 * row * samples;
+  const A* weights = static_cast<const A*>(args.weights) + row * samples;
+  int64_t i = 0;
+  for (; i + kLanes<A> <= samples; i += kLanes<A>) {
+    Vec<A> x, y;
+    load_pairs<A>(locations + 2 * i, x, y);
+    store<A>(&points.x[i], x * load<A>(&points.width[i]) - A(0.5));
+    store<A>(&points.y[i], y * load<A>(&points.height[i]) - A(0.5));
+    store<A>(&points.weight[i], load<A>(weights + i));
+  }
+  for (; i < samples; ++i) {
+    points.x[i] = locations[2 * i] * points.width[i] - A(0.5);
+    points.y[i] = locations[2 * i + 1] * points.height[i] - A(0.5);
+    points.weight[i] = weights[i];
   }
 }
 
-// Adds the output's gradient to the gradient of one pixel. Returns the dot product of gradient and pixel: the lanes of a
-// vector still to be summed, and what is left of the channels in `rest`. Blocks = 0: any number of channels.
-template <int Blocks, typename T, typename A>
-inline Vec<A> visit_pixel(
-    const T* value, const A* grad_output, A* grad_value, A weight, int64_t channels, A& rest) {
-  const int64_t blocks = Blocks > 0 ? Blocks : channels / kLanes<A>;
-  Vec<A> product = {};
-  for (int64_t block = 0; block < blocks; ++block) {
-    const int64_t at = block * kLanes<A>;
-    const Vec<A> grad = load<A>(grad_output + at);
-    product += load<A>(value + at) * grad;
-    store<A>(grad_value + at, load<A>(grad_value + at) + grad * weight);
+template <typename A>
+PointBlock<A> all_levels(const AttentionArgs& args) {
+  PointBlock<A> points(args.levels * args.points);
+  for (int64_t i = 0; i < args.levels * args.points; ++i) {
+    const int64_t level = i / args.points;
+    points.set_level(i, args.shapes[2 * level], args.shapes[2 * level + 1], args.starts[level]);
   }
-  if (Blocks == 0) {
-    for (int64_t channel = blocks * kLanes<A>; channel < channels; ++channel) {
-      rest += widen<A>(value[channel]) * grad_output[channel];
-      grad_value[channel] += grad_output[channel] * weight;
-    }
-  }
-  return product;
+  return points;
 }
 
-// All points of one query, head and level.
-template <int Blocks, typename T, typename A>
-inline void backward_points(const AttentionArgs& args, int64_t image, int64_t level, int64_t query, int64_t head) {
-  const int64_t height = args.shapes[2 * level], width = args.shapes[2 * level + 1];
-  const int64_t channels = args.channels, stride = args.heads * channels;
-  const int64_t first = ((image * args.positions + args.starts[level]) * args.heads + head) * channels;
-  const T* value = static_cast<const T*>(args.value) + first;
-  A* grad_value = static_cast<A*>(args.grad_value) + first;
-  const int64_t index = (image * args.queries + query) * args.heads + head;
-  const A* grad_output = static_cast<const A*>(args.grad_output) + index * channels;
-  const int64_t sample = (index * args.levels + level) * args.points;
-  const A* locations = static_cast<const A*>(args.locations) + 2 * sample;
-  const A* weights = static_cast<const A*>(args.weights) + sample;
-  A* grad_locations = static_cast<A*>(args.grad_locations) + 2 * sample;
-  A* grad_weights = static_cast<A*>(args.grad_weights) + sample;
-  for (int64_t begin = 0; begin < args.points; begin += kPointsAtOnce) {
-    const int64_t count = std::min(kPointsAtOnce, args.points - begin);
-    Corners<A> corners[kPointsAtOnce];
-    bool touches[kPointsAtOnce];
-    for (int64_t i = 0; i < count; ++i) {
-      const A* location = locations + 2 * (begin + i);
-      touches[i] = corners[i].find(location[0], location[1], height, width);
-      for (int corner = 0; corner < 4; ++corner) {
-        if (!corners[i].inside[corner]) continue;
-        prefetch_pixel(value + corners[i].pixel[corner] * stride);
-        prefetch_pixel(grad_value + corners[i].pixel[corner] * stride);
+// The value (N, S, G, D) as (N, G, S, D).
+template <typename T>
+void copy_by_head(const AttentionArgs& args) {
+  const T* from = static_cast<const T*>(args.value);
+  T* to = static_cast<T*>(args.by_head);
+  for_ranges(args.parallel_for, 0, args.images * args.positions, 1024, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t image = i / args.positions, position = i % args.positions;
+      for (int64_t head = 0; head < args.heads; ++head) {
+        const int64_t row = (image * args.heads + head) * args.positions + position;
+        std::memcpy(to + row * args.channels, from + (i * args.heads + head) * args.channels, args.channels * sizeof(T));
       }
     }
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t point = begin + i;
-      A slope_x = 0, slope_y = 0, sampled = 0;
-      if (touches[i]) {
-        Vec<A> products[4] = {};
-        A dot[4], rest[4] = {};
-        for (int corner = 0; corner < 4; ++corner) {
-          if (!corners[i].inside[corner]) continue;
-          const int64_t offset = corners[i].pixel[corner] * stride;
-          const A weight = corners[i].weight[corner] * weights[point];
-          products[corner] = visit_pixel<Blocks, T, A>(
-              value + offset, grad_output, grad_value + offset, weight, channels, rest[corner]);
-        }
-        sum_four<A>(products, dot);
-        for (int corner = 0; corner < 4; ++corner) {
-          dot[corner] += rest[corner];
-          sampled += corners[i].weight[corner] * dot[corner];
-        }
-        const A right = corners[i].x_part, bottom = corners[i].y_part;
-        slope_x = (1 - bottom) * (dot[1] - dot[0]) + bottom * (dot[3] - dot[2]);
-        slope_y = (1 - right) * (dot[2] - dot[0]) + right * (dot[3] - dot[1]);
-      }
-      grad_weights[point] = sampled;
-      grad_locations[2 * point] = slope_x * weights[point] * static_cast<A>(width);
-      grad_locations[2 * point + 1] = slope_y * weights[point] * static_cast<A>(height);
-    }
-  }
+  });
 }
 
-template <int Blocks, typename T, typename A>
-void backward_slice(const AttentionArgs& args, int64_t image, int64_t level, int64_t first_head, int64_t last_head) {
-  for (int64_t query = 0; query < args.queries; ++query) {
-    for (int64_t head = first_head; head < last_head; ++head) {
-      backward_points<Blocks, T, A>(args, image, level, query, head);
-    }
-  }
+struct Row {
+  int64_t query, head;  // query: image * Q + query
+};
+
+// The i-th row in the order in which they are taken: by image and head where the value was copied, else by query.
+inline Row row_of(const AttentionArgs& args, int64_t i, bool copied) {
+  if (!copied) return {i / args.heads, i % args.heads};
+  return {i / args.queries / args.heads * args.queries + i % args.queries, i / args.queries % args.heads};
+}
+
+// Asks for what the kernel will read of a row. Rows of one head lie too far apart for the processor to foresee the next.
+template <typename A>
+inline void prefetch_row(const AttentionArgs& args, int64_t i, bool copied) {
+  const auto [query, head] = row_of(args, i, copied);
+  const int64_t samples = args.levels * args.points, first = (query * args.heads + head) * samples;
+  const char* points = static_cast<const char*>(is_fused(args) ? args.offsets : args.locations) + 2 * first * sizeof(A);
+  const char* weights = static_cast<const char*>(is_fused(args) ? args.logits : args.weights) + first * sizeof(A);
+  for (int64_t byte = 0; byte < 2 * samples * static_cast<int64_t>(sizeof(A)); byte += 64) __builtin_prefetch(points + byte);
+  for (int64_t byte = 0; byte < samples * static_cast<int64_t>(sizeof(A)); byte += 64) __builtin_prefetch(weights + byte);
 }
 
 template <typename T, typename A>
 void forward(const AttentionArgs& args) {
-  const int64_t rows = args.images * args.heads * args.queries;
-  for_ranges(args.parallel_for, 0, rows, 64, [&](int64_t begin, int64_t end) {
-    std::vector<Tap<A>> taps(4 * args.levels * args.points);
-    forward_rows<T, A>(args, begin, end, taps.data());
+  const bool copied = args.by_head != nullptr;
+  if (copied) copy_by_head<T>(args);
+  if (is_fused(args)) make_frames<A>(args);
+  const int64_t channels = args.channels, stride = copied ? channels : args.heads * channels;
+  const int64_t head_step = copied ? args.positions * channels : channels;
+  const int64_t image_step = args.positions * args.heads * channels;
+  const T* value = static_cast<const T*>(copied ? args.by_head : args.value);
+  for_ranges(args.parallel_for, 0, args.images * args.heads * args.queries, 64, [&](int64_t begin, int64_t end) {
+    PointBlock<A> points = all_levels<A>(args);
+    const int64_t samples = args.levels * args.points;
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t image = i / args.heads / args.queries;
+      const auto [query, head] = row_of(args, i, copied);
+      if (i + kRowsAhead < end) prefetch_row<A>(args, i + kRowsAhead, copied);
+      locate_row<A>(args, query, head, points);
+      points.find_corners(samples);
+      const T* first = value + image * image_step + head * head_step;
+      for (int64_t k = 0; k < samples; ++k) prefetch_corners(first, points.pixel[k], points.columns[k], stride);
+      T* output = static_cast<T*>(args.output) + (query * args.heads + head) * channels;
+      sum_row<T, A>(first, points, samples, stride, channels, output);
+    }
   });
 }
 
-// Heads that one task takes: as many as leave two tasks a thread. More heads at a time read whole cache lines and pages.
+// Where one task of the backward pass reads the value and adds up its gradient.
+template <typename T, typename A>
+struct Slice {
+  int64_t image, level, first_head, last_head;
+  const T* value;     // pixel 0 of the level, first_head
+  A* grad_value;
+  int64_t stride;     // from pixel to pixel
+};
+
+// Adds the output's gradient of one point to its corners; dot products of gradient and corners into `dots`.
+template <int Blocks, typename T, typename A>
+inline void visit_point(
+    const T* value, A* grad_value, const A* grad_output, const PointBlock<A>& points, int64_t i, int64_t stride,
+    int64_t channels, A* dots) {
+  const int64_t blocks = Blocks > 0 ? Blocks : channels / kLanes<A>;
+  const int64_t first = points.pixel[i] * stride, below = first + points.columns[i] * stride;
+  const int64_t at[4] = {first, first + stride, below, below + stride};
+  const int64_t inside = points.inside[i];
+  Vec<A> products[4] = {};
+  A rest[4] = {};
+  if (inside == 15) {
+    const A weight[4] = {points.corner[0][i], points.corner[1][i], points.corner[2][i], points.corner[3][i]};
+    for (int64_t block = 0; block < blocks; ++block) {
+      const Vec<A> grad = load<A>(grad_output + block * kLanes<A>);
+      for (int corner = 0; corner < 4; ++corner) {
+        const int64_t channel = at[corner] + block * kLanes<A>;
+        products[corner] += load<A>(value + channel) * grad;
+        store<A>(grad_value + channel, load<A>(grad_value + channel) + grad * weight[corner]);
+      }
+    }
+  } else {
+    for (int corner = 0; corner < 4; ++corner) {
+      if (!(inside >> corner & 1)) continue;
+      for (int64_t block = 0; block < blocks; ++block) {
+        const Vec<A> grad = load<A>(grad_output + block * kLanes<A>);
+        const int64_t channel = at[corner] + block * kLanes<A>;
+        products[corner] += load<A>(value + channel) * grad;
+        store<A>(grad_value + channel, load<A>(grad_value + channel) + grad * points.corner[corner][i]);
+      }
+    }
+  }
+  if (Blocks == 0) {
+    for (int corner = 0; corner < 4; ++corner) {
+      if (!(inside >> corner & 1)) continue;
+      for (int64_t channel = blocks * kLanes<A>; channel < channels; ++channel) {
+        rest[corner] += widen<A>(value[at[corner] + channel]) * grad_output[channel];
+        grad_value[at[corner] + channel] += grad_output[channel] * points.corner[corner][i];
+      }
+    }
+  }
+  sum_four<A>(products, dots);
+  for (int corner = 0; corner < 4; ++corner) dots[corner] += rest[corner];
+}
+
+// Some queries of one head and level: all their points.
+template <int Blocks, typename T, typename A>
+inline void visit_queries(
+    const AttentionArgs& args, const Slice<T, A>& slice, int64_t begin, int64_t count, int64_t head,
+    PointBlock<A>& points, std::vector<A>& dots) {
+  const bool fused = is_fused(args);
+  const A width = points.width[0], height = points.height[0];
+  const int64_t sizes = args.points, samples = args.levels * sizes;
+  const int64_t row = (slice.image * args.queries + begin) * args.heads + head;
+  const int64_t first_sample = row * samples + slice.level * sizes, sample_step = args.heads * samples;
+  const A* locations = static_cast<const A*>(fused ? args.grad_locations : args.locations);
+  const A* weights = static_cast<const A*>(fused ? args.grad_weights : args.weights);
+  const A scale_x = fused ? A(1) : width, scale_y = fused ? A(1) : height, shift = fused ? A(0) : A(0.5);
+  for (int64_t query = 0, i = 0; query < count; ++query) {
+    int64_t sample = first_sample + query * sample_step;
+    for (int64_t point = 0; point < sizes; ++point, ++i, ++sample) {
+      points.x[i] = locations[2 * sample] * scale_x - shift;
+      points.y[i] = locations[2 * sample + 1] * scale_y - shift;
+      points.weight[i] = weights[sample];
+    }
+  }
+  points.find_corners(count * sizes);
+  const int64_t offset = (head - slice.first_head) * args.channels;
+  const T* value = slice.value + offset;
+  A* grad_value = slice.grad_value + offset;
+  const A* grad_output = static_cast<const A*>(args.grad_output) + row * args.channels;
+  for (int64_t i = 0; i < std::min<int64_t>(count * sizes, 4); ++i) {
+    prefetch_corners(value, points.pixel[i], points.columns[i], slice.stride);
+    prefetch_corners(grad_value, points.pixel[i], points.columns[i], slice.stride);
+  }
+  for (int64_t i = 0; i < count * sizes; ++i) {
+    if (i + 4 < count * sizes) {
+      prefetch_corners(value, points.pixel[i + 4], points.columns[i + 4], slice.stride);
+      prefetch_corners(grad_value, points.pixel[i + 4], points.columns[i + 4], slice.stride);
+    }
+    const A* grad = grad_output + i / sizes * args.heads * args.channels;
+    if (points.inside[i] != 0) {
+      visit_point<Blocks, T, A>(value, grad_value, grad, points, i, slice.stride, args.channels, &dots[4 * i]);
+    } else {
+      std::fill_n(&dots[4 * i], 4, A(0));
+    }
+  }
+  A* grad_locations = static_cast<A*>(args.grad_locations);
+  A* grad_weights = static_cast<A*>(args.grad_weights);
+  for (int64_t query = 0, i = 0; query < count; ++query) {
+    int64_t sample = first_sample + query * sample_step;
+    for (int64_t point = 0; point < sizes; ++point, ++i, ++sample) {
+      const A right = points.right[i], bottom = points.bottom[i], *dot = &dots[4 * i];
+      const A upper = dot[1] - dot[0], lower = dot[3] - dot[2];
+      const A sampled = (1 - bottom) * (dot[0] + right * upper) + bottom * (dot[2] + right * lower);
+      const A slope_x = (1 - bottom) * upper + bottom * lower;
+      const A slope_y = (1 - right) * (dot[2] - dot[0]) + right * (dot[3] - dot[1]);
+      grad_weights[sample] = sampled;
+      grad_locations[2 * sample] = slope_x * points.weight[i] * scale_x;
+      grad_locations[2 * sample + 1] = slope_y * points.weight[i] * scale_y;
+    }
+  }
+}
+
+template <int Blocks, typename T, typename A>
+void visit_slice(const AttentionArgs& args, const Slice<T, A>& slice) {
+  const int64_t height = args.shapes[2 * slice.level], width = args.shapes[2 * slice.level + 1];
+  PointBlock<A> points(kQueriesAtOnce * args.points);
+  std::vector<A> dots(4 * kQueriesAtOnce * args.points);
+  for (int64_t i = 0; i < kQueriesAtOnce * args.points; ++i) points.set_level(i, height, width, 0);
+  for (int64_t query = 0; query < args.queries; query += kQueriesAtOnce) {
+    const int64_t count = std::min(kQueriesAtOnce, args.queries - query);
+    for (int64_t head = slice.first_head; head < slice.last_head; ++head) {
+      visit_queries<Blocks, T, A>(args, slice, query, count, head, points, dots);
+    }
+  }
+}
+
+template <typename T, typename A>
+void visit_slice_of(const AttentionArgs& args, const Slice<T, A>& slice) {
+  if (args.points == 0) return;
+  switch (args.channels % kLanes<A> == 0 ? args.channels / kLanes<A> : 0) {
+    case 2: return visit_slice<2, T, A>(args, slice);
+    case 4: return visit_slice<4, T, A>(args, slice);
+    case 8: return visit_slice<8, T, A>(args, slice);
+    default: return visit_slice<0, T, A>(args, slice);
+  }
+}
+
+// One head of one level on a copy, in which its pixels are neighbours.
+template <typename T, typename A>
+void visit_copy(const AttentionArgs& args, const Slice<T, A>& slice, T* value, A* grad_value) {
+  const int64_t channels = args.channels;
+  const int64_t pixels = args.shapes[2 * slice.level] * args.shapes[2 * slice.level + 1];
+  for (int64_t i = 0; i < pixels; ++i) {
+    std::memcpy(value + i * channels, slice.value + i * slice.stride, channels * sizeof(T));
+  }
+  std::fill_n(grad_value, pixels * channels, A(0));
+  Slice<T, A> copy = slice;
+  copy.value = value;
+  copy.grad_value = grad_value;
+  copy.stride = channels;
+  visit_slice_of<T, A>(args, copy);
+  for (int64_t i = 0; i < pixels; ++i) {
+    std::memcpy(slice.grad_value + i * slice.stride, grad_value + i * channels, channels * sizeof(A));
+  }
+}
+
+// Heads that one task takes where nothing is copied: as many as leave two tasks a thread. More heads at a time read whole
+// cache lines and pages.
 inline int64_t heads_per_task(const AttentionArgs& args) {
   int64_t heads = args.heads;
   while (heads > 1 && args.images * args.levels * (args.heads / heads) < 2 * args.threads) heads = (heads + 1) / 2;
@@ -233,21 +355,93 @@ inline int64_t heads_per_task(const AttentionArgs& args) {
 }
 
 template <typename T, typename A>
-void backward(const AttentionArgs& args) {
-  if (args.heads == 0) return;
-  const int64_t heads = heads_per_task(args), groups = (args.heads + heads - 1) / heads;
+void visit_all(const AttentionArgs& args) {
+  const bool copies = samples_are_dense(args);
+  const int64_t heads = copies ? 1 : heads_per_task(args), groups = (args.heads + heads - 1) / heads;
   const int64_t tasks = args.images * args.levels * groups;
+  int64_t pixels = 0;
+  for (int64_t level = 0; level < args.levels; ++level) {
+    pixels = std::max(pixels, args.shapes[2 * level] * args.shapes[2 * level + 1]);
+  }
   std::atomic<int64_t> next{0};
   for_ranges(args.parallel_for, 0, std::min(args.threads, tasks), 1, [&](int64_t, int64_t) {
+    std::unique_ptr<T[]> value(copies ? new T[pixels * args.channels] : nullptr);
+    std::unique_ptr<A[]> grad_value(copies ? new A[pixels * args.channels] : nullptr);
     for (int64_t task = next++; task < tasks; task = next++) {
       const int64_t group = task % groups, level = task / groups % args.levels, image = task / groups / args.levels;
       const int64_t first = group * heads, last = std::min(args.heads, first + heads);
-      switch (args.channels % kLanes<A> == 0 ? args.channels / kLanes<A> : 0) {
-        case 2: backward_slice<2, T, A>(args, image, level, first, last); break;
-        case 4: backward_slice<4, T, A>(args, image, level, first, last); break;
-        case 8: backward_slice<8, T, A>(args, image, level, first, last); break;
-        default: backward_slice<0, T, A>(args, image, level, first, last);
-      }
+      const int64_t at = ((image * args.positions + args.starts[level]) * args.heads + first) * args.channels;
+      const Slice<T, A> slice = {
+          image, level, first, last, static_cast<const T*>(args.value) + at, static_cast<A*>(args.grad_value) + at,
+          args.heads * args.channels};
+      copies ? visit_copy<T, A>(args, slice, value.get(), grad_value.get()) : visit_slice_of<T, A>(args, slice);
+    }
+  });
+}
+
+// Pixels and softmax weights of the fused form, where their gradients will be.
+template <typename A>
+void locate_all(const AttentionArgs& args) {
+  make_frames<A>(args);
+  const int64_t samples = args.levels * args.points;
+  for_ranges(args.parallel_for, 0, args.images * args.queries, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin * args.heads; row < end * args.heads; ++row) {
+      A* pixels = static_cast<A*>(args.grad_locations) + 2 * row * samples;
+      A* weights = static_cast<A*>(args.grad_weights) + row * samples;
+      locate_fused<A>(args, row / args.heads, row % args.heads, pixels, pixels + 1, 2, weights);
+    }
+  });
+}
+
+// From the gradients of pixels and weights to those of offsets, logits and references.
+template <typename A>
+void unfuse_query(const AttentionArgs& args, int64_t query, A* weights, Frame<A>* grad_frames) {
+  const int64_t samples = args.levels * args.points;
+  const Frame<A>* frames = static_cast<const Frame<A>*>(args.frames) + query * args.levels;
+  std::fill_n(grad_frames, args.levels, Frame<A>{});
+  for (int64_t head = 0; head < args.heads; ++head) {
+    const int64_t first = (query * args.heads + head) * samples;
+    const A* offsets = static_cast<const A*>(args.offsets) + 2 * first;
+    A* grad_offsets = static_cast<A*>(args.grad_locations) + 2 * first;
+    A* grad_logits = static_cast<A*>(args.grad_weights) + first;
+    softmax<A>(static_cast<const A*>(args.logits) + first, samples, weights);
+    A mean = 0;
+    for (int64_t i = 0; i < samples; ++i) mean += weights[i] * grad_logits[i];
+    for (int64_t i = 0; i < samples; ++i) {
+      grad_logits[i] = weights[i] * (grad_logits[i] - mean);
+      const Frame<A>& frame = frames[i / args.points];
+      Frame<A>& grad = grad_frames[i / args.points];
+      const A grad_x = grad_offsets[2 * i], grad_y = grad_offsets[2 * i + 1];
+      grad.origin_x += grad_x;
+      grad.origin_y += grad_y;
+      grad.xx += grad_x * offsets[2 * i];
+      grad.xy += grad_x * offsets[2 * i + 1];
+      grad.yx += grad_y * offsets[2 * i];
+      grad.yy += grad_y * offsets[2 * i + 1];
+      grad_offsets[2 * i] = frame.xx * grad_x + frame.yx * grad_y;
+      grad_offsets[2 * i + 1] = frame.xy * grad_x + frame.yy * grad_y;
+    }
+  }
+  for (int64_t level = 0; level < args.levels; ++level) {
+    const int64_t at = (query * args.levels + level) * args.reference_size;
+    frame_backward<A>(
+        static_cast<const A*>(args.references) + at, args.reference_size, static_cast<A>(args.shapes[2 * level]),
+        static_cast<A>(args.shapes[2 * level + 1]), args.points, grad_frames[level],
+        static_cast<A*>(args.grad_references) + at);
+  }
+}
+
+template <typename T, typename A>
+void backward(const AttentionArgs& args) {
+  const bool fused = is_fused(args);
+  if (fused) locate_all<A>(args);
+  if (args.heads > 0) visit_all<T, A>(args);
+  if (!fused) return;
+  for_ranges(args.parallel_for, 0, args.images * args.queries, 64, [&](int64_t begin, int64_t end) {
+    std::vector<A> weights(args.levels * args.points);
+    std::vector<Frame<A>> grad_frames(args.levels);
+    for (int64_t query = begin; query < end; ++query) {
+      unfuse_query<A>(args, query, weights.data(), grad_frames.data());
     }
   });
 }

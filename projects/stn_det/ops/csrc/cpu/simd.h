@@ -95,6 +95,21 @@ inline Vec<A> load(const T* p) {
   return out;
 }
 
+// The first and the second numbers of as many pairs as a vector has lanes.
+template <typename A>
+inline void load_pairs(const A* p, Vec<A>& first, Vec<A>& second) {
+  const Vec<A> low = load<A>(p), high = load<A>(p + kLanes<A>);
+  if constexpr (kLanes<A> == 8) {
+    typedef int32_t Ints __attribute__((vector_size(32)));
+    first = __builtin_shuffle(low, high, Ints{0, 2, 4, 6, 8, 10, 12, 14});
+    second = __builtin_shuffle(low, high, Ints{1, 3, 5, 7, 9, 11, 13, 15});
+  } else {
+    typedef int64_t Ints __attribute__((vector_size(32)));
+    first = __builtin_shuffle(low, high, Ints{0, 2, 4, 6});
+    second = __builtin_shuffle(low, high, Ints{1, 3, 5, 7});
+  }
+}
+
 template <typename A, typename T>
 inline void store(T* p, Vec<A> x) {
   if constexpr (std::is_same_v<T, A>) {
