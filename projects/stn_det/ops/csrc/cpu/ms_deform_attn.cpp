@@ -72,9 +72,6 @@ AttentionArgs arguments(
 
 Tensor forward(const Tensor& value, AttentionArgs& args) {
   Tensor output = torch::stable::new_empty(value, {args.images, args.queries, args.heads * args.channels});
-  const bool copies = samples_are_dense(args);
-  Tensor by_head = torch::stable::new_empty(value, {copies ? value.numel() : 0});
-  args.by_head = copies ? by_head.mutable_data_ptr() : nullptr;
   args.output = output.mutable_data_ptr();
   has_avx2() ? avx2::ms_deform_attn_forward(args) : baseline::ms_deform_attn_forward(args);
   return output;

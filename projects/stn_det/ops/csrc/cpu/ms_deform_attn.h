@@ -27,7 +27,6 @@ struct AttentionArgs {
   const void* offsets;          // (N, Q, G, L, K, 2) in pixels, or K-ths of half a box
   const void* logits;           // (N, Q, G, L * K)
   void* frames;                 // (N, Q, L, 6) scratch, fused only
-  void* by_head;                // (N, G, S, D) scratch for the value, or null to read it where it lies; forward only
   void* output;                 // (N, Q, G, D), forward only
   const void* grad_output;      // (N, Q, G, D), backward only
   void* grad_value;             // (N, S, G, D), zeros
@@ -39,12 +38,6 @@ struct AttentionArgs {
 };
 
 inline bool is_fused(const AttentionArgs& args) { return args.reference_size != 0; }
-
-// Whether so many samples are taken that reading a copy with the pixels of each head side by side is worth making one.
-// Where the heads alternate, the pixels of one head lie a power of two apart and share a few of the cache's sets.
-inline bool samples_are_dense(const AttentionArgs& args) {
-  return args.heads > 1 && args.queries * args.levels * args.points > 2 * args.positions;
-}
 
 namespace baseline {
 void ms_deform_attn_forward(const AttentionArgs& args);

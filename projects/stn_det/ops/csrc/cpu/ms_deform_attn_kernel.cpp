@@ -1,8 +1,7 @@
 // Multi-scale deformable attention on the CPU; compiled once per instruction set.
 //
 // Forward: one row (image, query, head) at a time; the corners of all its points first, then the sum over them for blocks
-// of channels that stay in registers. Where samples are dense the value is first copied so that the pixels of a head are
-// neighbours, and rows are taken head by head: what one head reads around neighbouring queries then stays in the cache.
+// of channels that stay in registers.
 //
 // Backward: one task for each image, level and head (or several heads). The value gradients of two tasks never touch, so
 // there are no atomics and the result does not depend on the number of threads. Where samples are dense a task works on a
@@ -18,7 +17,6 @@
 namespace stn_det::STN_DET_ISA {
 namespace {
 
-constexpr int64_t kRowsAhead = 4;      // how early the points of a row are asked for
 constexpr int64_t kQueriesAtOnce = 8;  // of one level and head, whose corners are found together
 
 // Asks for the first 128 bytes of a pixel: its 32 channels in float32. Nothing else tells the processor where the next
@@ -126,65 +124,20 @@ PointBlock<A> all_levels(const AttentionArgs& args) {
   return points;
 }
 
-// The value (N, S, G, D) as (N, G, S, D).
-template <typename T>
-void copy_by_head(const AttentionArgs& args) {
-  const T* from = static_cast<const T*>(args.value);
-  T* to = static_cast<T*>(args.by_head);
-  for_ranges(args.parallel_for, 0, args.images * args.positions, 1024, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t image = i / args.positions, position = i % args.positions;
-      for (int64_t head = 0; head < args.heads; ++head) {
-        const int64_t row = (image * args.heads + head) * args.positions + position;
-        std::memcpy(to + row * args.channels, from + (i * args.heads + head) * args.channels, args.channels * sizeof(T));
-      }
-    }
-  });
-}
-
-struct Row {
-  int64_t query, head;  // query: image * Q + query
-};
-
-// The i-th row in the order in which they are taken: by image and head where the value was copied, else by query.
-inline Row row_of(const AttentionArgs& args, int64_t i, bool copied) {
-  if (!copied) return {i / args.heads, i % args.heads};
-  return {i / args.queries / args.heads * args.queries + i % args.queries, i / args.queries % args.heads};
-}
-
-// Asks for what the kernel will read of a row. Rows of one head lie too far apart for the processor to foresee the next.
-template <typename A>
-inline void prefetch_row(const AttentionArgs& args, int64_t i, bool copied) {
-  const auto [query, head] = row_of(args, i, copied);
-  const int64_t samples = args.levels * args.points, first = (query * args.heads + head) * samples;
-  const char* points = static_cast<const char*>(is_fused(args) ? args.offsets : args.locations) + 2 * first * sizeof(A);
-  const char* weights = static_cast<const char*>(is_fused(args) ? args.logits : args.weights) + first * sizeof(A);
-  for (int64_t byte = 0; byte < 2 * samples * static_cast<int64_t>(sizeof(A)); byte += 64) __builtin_prefetch(points + byte);
-  for (int64_t byte = 0; byte < samples * static_cast<int64_t>(sizeof(A)); byte += 64) __builtin_prefetch(weights + byte);
-}
-
 template <typename T, typename A>
 void forward(const AttentionArgs& args) {
-  const bool copied = args.by_head != nullptr;
-  if (copied) copy_by_head<T>(args);
   if (is_fused(args)) make_frames<A>(args);
-  const int64_t channels = args.channels, stride = copied ? channels : args.heads * channels;
-  const int64_t head_step = copied ? args.positions * channels : channels;
-  const int64_t image_step = args.positions * args.heads * channels;
-  const T* value = static_cast<const T*>(copied ? args.by_head : args.value);
-  for_ranges(args.parallel_for, 0, args.images * args.heads * args.queries, 64, [&](int64_t begin, int64_t end) {
+  const int64_t channels = args.channels, stride = args.heads * channels;
+  for_ranges(args.parallel_for, 0, args.images * args.queries * args.heads, 64, [&](int64_t begin, int64_t end) {
     PointBlock<A> points = all_levels<A>(args);
     const int64_t samples = args.levels * args.points;
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t image = i / args.heads / args.queries;
-      const auto [query, head] = row_of(args, i, copied);
-      if (i + kRowsAhead < end) prefetch_row<A>(args, i + kRowsAhead, copied);
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t query = row / args.heads, head = row % args.heads, image = query / args.queries;
       locate_row<A>(args, query, head, points);
       points.find_corners(samples);
-      const T* first = value + image * image_step + head * head_step;
-      for (int64_t k = 0; k < samples; ++k) prefetch_corners(first, points.pixel[k], points.columns[k], stride);
-      T* output = static_cast<T*>(args.output) + (query * args.heads + head) * channels;
-      sum_row<T, A>(first, points, samples, stride, channels, output);
+      const T* value = static_cast<const T*>(args.value) + (image * args.positions * args.heads + head) * channels;
+      for (int64_t i = 0; i < samples; ++i) prefetch_corners(value, points.pixel[i], points.columns[i], stride);
+      sum_row<T, A>(value, points, samples, stride, channels, static_cast<T*>(args.output) + row * channels);
     }
   });
 }
@@ -344,6 +297,12 @@ void visit_copy(const AttentionArgs& args, const Slice<T, A>& slice, T* value, A
   for (int64_t i = 0; i < pixels; ++i) {
     std::memcpy(slice.grad_value + i * slice.stride, grad_value + i * channels, channels * sizeof(A));
   }
+}
+
+// Whether so many samples are taken that a copy with the pixels of each head side by side is worth making. Where the heads
+// alternate, the pixels of one head lie a power of two apart and share a few of the cache's sets.
+inline bool samples_are_dense(const AttentionArgs& args) {
+  return args.heads > 1 && args.queries * args.levels * args.points > 2 * args.positions;
 }
 
 // Heads that one task takes where nothing is copied: as many as leave two tasks a thread. More heads at a time read whole
