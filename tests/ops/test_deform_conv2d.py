@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from stn_det.errors import InputError
 from stn_det.ops import deform_conv2d
 
+pytestmark = pytest.mark.usefixtures('implementation')
+
 
 def plain_deform_conv(oracle, x, offset, weight, mask, stride, padding, dilation, groups, offset_groups):
     batch, _, height, width = offset.shape

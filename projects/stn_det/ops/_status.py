@@ -6,7 +6,7 @@ from stn_det.ops._library import is_compiled
 OPERATORS = {
     'box_iou_quadri': '',
     'box_iou_rotated': '',
-    'deform_conv2d': '',
+    'deform_conv2d': 'deform_im2col',
     'ms_deform_attn': '',
     'nms': '',
     'nms_match': '',
