@@ -15,7 +15,7 @@ from stn_det.checks import as_pair, check_float_shape, check_same_device, comput
 from stn_det.errors import InputError
 from stn_det.ops import _deform  # noqa: F401  defines the operators
 from stn_det.ops._library import is_compiled
-from stn_det.ops.reference.deform_conv2d import Pair, deform_conv2d_reference
+from stn_det.ops.reference.deform_conv2d import Pair, deform_conv2d_backward_reference, deform_conv2d_reference
 
 
 def deform_conv2d(
@@ -65,7 +65,7 @@ def deform_conv2d(
         check_float_shape('bias', bias, (weight.shape[0],))
     check_same_device(input=input, offset=offset, weight=weight, bias=bias, mask=mask)
     dtype = compute_dtype(input, offset, weight)
-    maps = input.to(dtype).permute(0, 2, 3, 1).contiguous()
+    maps = _to_nhwc(input.to(dtype))
     factors = None if mask is None else mask.to(dtype)
     run = torch.ops.stn_det.deform_conv2d if is_compiled('deform_im2col', input.device) else deform_conv2d_reference
     output = run(maps, offset.to(dtype), weight.to(dtype), factors, strides, paddings, dilations, groups, offset_groups)
@@ -73,6 +73,53 @@ def deform_conv2d(
         output = output + bias.to(dtype)
     result = output.to(input.dtype).permute(0, 3, 1, 2)
     return result if is_channels_last(input) else result.contiguous()
+
+
+def deform_conv2d_backward(
+    grad_output: Tensor,
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    mask: Tensor | None,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+    offset_groups: int,
+    needed: Sequence[bool],
+) -> tuple[Tensor | None, ...]:
+    """Gradients of :func:`deform_conv2d` for callers without an autograd graph; the arguments are not checked.
+
+    Args:
+        grad_output: (N, O, h, w).
+        needed: whether to compute the gradients of input, offset, weight and mask. Only what these need is done; where
+            the operator is compiled, the forward pass is not repeated.
+
+    Returns:
+        Gradients of input, offset, weight and mask like these, None where not needed.
+    """
+    tensors = input, offset, weight, mask
+    needed = [bool(need) and tensor is not None for need, tensor in zip(needed, tensors)]
+    dtype = compute_dtype(input, offset, weight)
+    compiled = is_compiled('deform_im2col', input.device)
+    run = torch.ops.stn_det.deform_conv2d_backward if compiled else deform_conv2d_backward_reference
+    with torch.no_grad():
+        of_input, *others = run(
+            _to_nhwc(grad_output).to(dtype),
+            _to_nhwc(input).to(dtype),
+            offset.to(dtype),
+            weight.to(dtype),
+            None if mask is None else mask.to(dtype),
+            *(stride, padding, dilation, groups, offset_groups, needed),
+        )
+    grads = of_input.permute(0, 3, 1, 2) if needed[0] else of_input, *others
+    return tuple(
+        None if part is None or not need else grad.to(part.dtype) for grad, part, need in zip(grads, tensors, needed)
+    )
+
+
+def _to_nhwc(maps: Tensor) -> Tensor:
+    return maps.permute(0, 2, 3, 1).contiguous()
 
 
 def output_size(input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair) -> Pair:

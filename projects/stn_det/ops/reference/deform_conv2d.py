@@ -1,6 +1,7 @@
 """Deformable convolution in plain PyTorch, on any device."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,22 @@ def deform_conv2d_reference(
         y, x = kernel_points(offset, weight.shape[2:], stride, padding, dilation, offset_groups)
         output = contract(sampled_columns(input, y, x, mask), weight, groups)
     return output.view(input.shape[0], *offset.shape[2:], weight.shape[0])
+
+
+def deform_conv2d_backward_reference(
+    grad_output: Tensor, input: Tensor, offset: Tensor, weight: Tensor, mask: Tensor | None, *rest: Any
+) -> list[Tensor]:
+    """Gradients of :func:`deform_conv2d_reference` to its four tensors, empty where the last argument says no."""
+    *geometry, needed = rest
+    leaves: list[Any] = [input, offset, weight, mask]
+    leaves = [leaf.detach().requires_grad_() if need else leaf for leaf, need in zip(leaves, needed)]
+    wanted = [leaf for leaf, need in zip(leaves, needed) if need]
+    if not wanted:
+        return [input.new_empty(0) for _ in leaves]
+    with torch.enable_grad():
+        output = deform_conv2d_reference(*leaves, *geometry)
+    grads = iter(torch.autograd.grad(output, wanted, grad_output))
+    return [next(grads) if need else input.new_empty(0) for need in needed]
 
 
 def kernel_points(
