@@ -4,6 +4,8 @@ from stn_det.ops._status import status
 from stn_det.ops.box_iou_quadri import box_iou_quadri
 from stn_det.ops.box_iou_rotated import box_iou_rotated
 from stn_det.ops.deform_conv2d import deform_conv2d
+from stn_det.ops.deform_conv_v3 import deform_conv_v3
+from stn_det.ops.deform_conv_v4 import deform_conv_v4
 from stn_det.ops.ms_deform_attn import ms_deform_attn
 from stn_det.ops.nms import nms
 from stn_det.ops.nms_match import nms_match
@@ -20,6 +22,8 @@ __all__ = [
     'box_iou_quadri',
     'box_iou_rotated',
     'deform_conv2d',
+    'deform_conv_v3',
+    'deform_conv_v4',
     'ms_deform_attn',
     'nms',
     'nms_match',
