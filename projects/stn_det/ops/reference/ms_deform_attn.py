@@ -14,7 +14,7 @@ def ms_deform_attn_reference(
     index, taps = attention_taps(locations, weights, spatial_shapes, level_start_index, positions)
     table = value.to(locations.dtype).reshape(-1, channels)
     output = bag_sum(table, index.flatten(0, 2).flatten(1), taps.flatten(0, 2).flatten(1))
-    return output.view(batch, -1, heads * channels).to(value.dtype)
+    return output.view(batch, locations.shape[1], heads * channels).to(value.dtype)
 
 
 def attention_taps(
