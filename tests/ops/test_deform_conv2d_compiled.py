@@ -273,21 +273,20 @@ def test_what_would_read_outside_is_refused() -> None:
 
 
 @pytest.mark.parametrize('masked', [False, True])
-@pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
-def test_opcheck(dtype, masked) -> None:
-    x, offset, mask, *rest = im2col_arguments(dtype)
+def test_opcheck(masked) -> None:
+    x, offset, mask, *rest = im2col_arguments()
     mask = mask if masked else None
     torch.library.opcheck(torch.ops.stn_det.deform_im2col.default, (x, offset, mask, *rest))
     columns = torch.ops.stn_det.deform_im2col(x, offset, mask, *rest)
     buffers = [None if part is None else torch.zeros_like(part) for part in (x, offset, mask)]
     torch.library.opcheck(torch.ops.stn_det.deform_im2col_backward.default, (columns, x, offset, mask, *rest, *buffers))
 
-    weight, layer = torch.randn(4, 32, 3, 2, dtype=dtype), ([1, 1], [0, 0], [1, 1], 1, 2)
+    weight, layer = torch.randn(4, 32, 3, 2), ([1, 1], [0, 0], [1, 1], 1, 2)
     leaves = [None if part is None else part.requires_grad_() for part in (x, offset, weight, mask)]
     torch.library.opcheck(torch.ops.stn_det.deform_conv2d.default, (*leaves, *layer))
     plain_leaves = [None if part is None else part.detach() for part in leaves]
-    grad = torch.randn(2, 5, 8, 4, dtype=dtype)
-    for needed in ([True] * 4, [True, False, True, False], [False, False, True, False]):
+    grad = torch.randn(2, 5, 8, 4)
+    for needed in ([True] * 4, [False, False, True, False]):
         torch.library.opcheck(torch.ops.stn_det.deform_conv2d_backward.default, (grad, *plain_leaves, *layer, needed))
 
 

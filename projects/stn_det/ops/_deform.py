@@ -17,8 +17,9 @@ from torch import Tensor
 
 from stn_det.ops._library import define, differentiate, implement
 
-# Columns of this many bytes are sampled, multiplied and forgotten at a time. Those of a map of 256 x 256 pixels and 256
-# channels take 600 MB in one piece; pieces that stay in the last cache are multiplied faster, too.
+# Columns of this many bytes are sampled, multiplied and deleted at a time. Those of a map of 256 x 256 pixels and 256
+# channels take 600 MB in one piece; pieces that stay in the last cache are multiplied faster, too. Deleted before the
+# next are made, because these then lie in the same memory: fresh pages cost more than the sampling.
 COLUMN_BYTES = 8 << 20
 
 # Stride, padding, dilation, groups and groups of offsets go together everywhere: `geometry` in the functions below.
@@ -59,11 +60,11 @@ def _forward(input: Tensor, offset: Tensor, weight: Tensor, mask: Tensor | None,
     with torch.autocast('cpu', enabled=False):
         for first, last in _ranges(len(rows), input, weight):
             columns = torch.ops.stn_det.deform_im2col(input, offset, mask, weight.shape[2:], *geometry, first, last)
-            columns = columns.flatten(2)
             if groups == 1:
-                torch.mm(columns[0], kernel[0], out=rows[first:last])
+                torch.mm(columns[0].flatten(1), kernel[0], out=rows[first:last])
             else:
-                rows[first:last] = torch.bmm(columns, kernel).transpose(0, 1).flatten(1)
+                rows[first:last] = torch.bmm(columns.flatten(2), kernel).transpose(0, 1).flatten(1)
+            del columns
     return output
 
 
@@ -87,9 +88,11 @@ def _backward(
             if needed[0] or needed[1] or needed[3]:
                 columns = torch.bmm(grad, kernel)
                 torch.ops.stn_det.deform_im2col_backward(columns, *where, of_input, of_offset, of_mask)
+                del columns
             if of_weight is not None:
-                columns = torch.ops.stn_det.deform_im2col(*where).flatten(2)
-                of_weight.baddbmm_(grad.transpose(1, 2), columns)
+                columns = torch.ops.stn_det.deform_im2col(*where)
+                of_weight.baddbmm_(grad.transpose(1, 2), columns.flatten(2))
+                del columns
     if of_weight is not None:
         of_weight = _kernel_tensor(of_weight, weight)
     grads = of_input, of_offset, of_weight, of_mask
@@ -97,10 +100,11 @@ def _backward(
 
 
 def _ranges(pixels: int, input: Tensor, weight: Tensor) -> Iterator[tuple[int, int]]:
-    """Ranges of output pixels whose columns fit COLUMN_BYTES."""
+    """Ranges of output pixels, of one length but the last, whose columns fit COLUMN_BYTES."""
     bytes_a_pixel = input.shape[3] * weight.shape[2] * weight.shape[3] * input.element_size()
-    step = max(64, COLUMN_BYTES // max(1, bytes_a_pixel))
-    return ((first, min(first + step, pixels)) for first in range(0, pixels, step))
+    ranges = -(-pixels // max(64, COLUMN_BYTES // max(1, bytes_a_pixel)))
+    step = -(-pixels // max(1, ranges))
+    return ((first, min(first + step, pixels)) for first in range(0, pixels, max(1, step)))
 
 
 def _kernel_matrix(weight: Tensor, groups: int) -> Tensor:
