@@ -12,6 +12,7 @@ import pytest
 LISTED = Path(__file__).with_name('public_names.json')
 MODULES = (
     'stn_det.ops',
+    'stn_det.ops.modules',
     'stn_det.geometry',
     'stn_det.structures',
     'stn_det.evaluation.functional',

@@ -8,6 +8,9 @@ import torch.nn.functional as F
 
 from stn_det.errors import InputError
 from stn_det.ops import deform_conv2d
+from stn_det.ops.deform_conv2d import deform_conv2d_backward
+
+pytestmark = pytest.mark.usefixtures('implementation')
 
 
 def plain_deform_conv(oracle, x, offset, weight, mask, stride, padding, dilation, groups, offset_groups):
@@ -76,6 +79,23 @@ def test_gradcheck() -> None:
     assert torch.autograd.gradcheck(
         lambda *t: deform_conv2d(t[0], t[1], t[2], t[3], 1, 1, 1, t[4], 2, 2), (x, offset, weight, bias, mask)
     )
+
+
+@pytest.mark.parametrize('needed', [(1, 1, 1, 1), (1, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (0, 0, 0, 0)])
+@pytest.mark.parametrize('masked', [True, False])
+def test_backward_without_a_graph(needed, masked) -> None:
+    tensors = [torch.randn(shape) for shape in ((2, 4, 5, 6), (2, 16, 3, 5), (6, 2, 2, 2), (2, 8, 3, 5))]
+    leaves = [tensor.requires_grad_() for tensor in tensors[: 3 + masked]]
+    x, offset, weight, mask = leaves if masked else (*leaves, None)
+    layer = dict(stride=(2, 1), padding=(1, 0), dilation=(2, 1), groups=2, offset_groups=2)
+    output = deform_conv2d(x, offset, weight, mask=mask, **layer)
+    grad = torch.randn_like(output)
+    wanted = torch.autograd.grad(output, leaves, grad)
+    found = deform_conv2d_backward(grad, x, offset, weight, mask, **layer, needed=needed)
+    assert [part is not None for part in found] == [bool(need) and k < len(leaves) for k, need in enumerate(needed)]
+    for one, other in zip(found, wanted):
+        if one is not None:
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
 
 
 def test_nan_offset_reads_zero() -> None:

@@ -1,21 +1,21 @@
 """Deformable, masked and rotated convolution, with the call signatures of mmcv's extension."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from stn_det import ops
-
-from .gradient import vector_jacobian
+from stn_det.ops.deform_conv2d import deform_conv2d_backward
 
 
 def deform_conv_forward(
     input: Tensor, weight: Tensor, offset: Tensor, output: Tensor, columns: Tensor, ones: Tensor, **geometry: int
 ) -> None:
     """Deformable Convolutional Networks, https://arxiv.org/abs/1703.06211: write the result into ``output``."""
-    output.copy_(_deform_conv(input, offset, weight, geometry))
+    output.copy_(ops.deform_conv2d(input, offset, weight, **_layer(geometry)))
 
 
 def deform_conv_backward_input(
@@ -29,9 +29,9 @@ def deform_conv_backward_input(
     **geometry: int,
 ) -> None:
     """Add the gradients of input and offset to ``gradInput`` and ``gradOffset``."""
-    grads = vector_jacobian(lambda x, o: _deform_conv(x, o, weight, geometry), (input, offset), gradOutput)
-    gradInput.add_(grads[0])
-    gradOffset.add_(grads[1])
+    needed = (True, True, False, False)
+    grads = deform_conv2d_backward(gradOutput, input, offset, weight, None, **_layer(geometry), needed=needed)
+    _accumulate((gradInput, gradOffset), grads)
 
 
 def deform_conv_backward_parameters(
@@ -46,8 +46,9 @@ def deform_conv_backward_parameters(
 ) -> None:
     """Add ``scale`` times the gradient of the weight to ``gradWeight``."""
     weight = torch.zeros_like(gradWeight)  # the result is linear in the weight: its gradient does not depend on it
-    (grad,) = vector_jacobian(lambda w: _deform_conv(input, offset, w, geometry), (weight,), gradOutput)
-    gradWeight.add_(grad, alpha=scale)
+    needed = (False, False, True, False)
+    grads = deform_conv2d_backward(gradOutput, input, offset, weight, None, **_layer(geometry), needed=needed)
+    _accumulate((None, None, gradWeight), grads, scale)
 
 
 def modulated_deform_conv_forward(
@@ -64,8 +65,8 @@ def modulated_deform_conv_forward(
     **geometry: int,
 ) -> None:
     """Deformable ConvNets v2, https://arxiv.org/abs/1811.11168: write the result into ``output``."""
-    result = _modulated(input, offset, mask, weight, geometry)
-    output.copy_(result + bias[:, None, None] if with_bias else result)
+    layer = _modulated_layer(geometry)
+    output.copy_(ops.deform_conv2d(input, offset, weight, bias if with_bias else None, mask=mask, **layer))
 
 
 def modulated_deform_conv_backward(
@@ -87,20 +88,17 @@ def modulated_deform_conv_backward(
     **geometry: int,
 ) -> None:
     """Add the gradients of all five tensors to the ``grad_*`` buffers."""
-    grads = vector_jacobian(
-        lambda x, o, m, w: _modulated(x, o, m, w, geometry), (input, offset, mask, weight), grad_output
+    grads = deform_conv2d_backward(
+        grad_output, input, offset, weight, mask, **_modulated_layer(geometry), needed=(True,) * 4
     )
-    for buffer, grad in zip((grad_input, grad_offset, grad_mask, grad_weight), grads):
-        buffer.add_(grad)
+    _accumulate((grad_input, grad_offset, grad_weight, grad_mask), grads)
     if with_bias:
         grad_bias.add_(grad_output.sum((0, 2, 3)))
 
 
-def _deform_conv(input: Tensor, offset: Tensor, weight: Tensor, geometry: dict[str, int]) -> Tensor:
-    return ops.deform_conv2d(
-        input,
-        offset,
-        weight,
+def _layer(geometry: dict[str, int]) -> dict[str, Any]:
+    """Options of our operator, from those of mmcv's first version."""
+    return dict(
         stride=(geometry['dH'], geometry['dW']),
         padding=(geometry['padH'], geometry['padW']),
         dilation=(geometry['dilationH'], geometry['dilationW']),
@@ -109,18 +107,22 @@ def _deform_conv(input: Tensor, offset: Tensor, weight: Tensor, geometry: dict[s
     )
 
 
-def _modulated(input: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, geometry: dict[str, int]) -> Tensor:
-    return ops.deform_conv2d(
-        input,
-        offset,
-        weight,
+def _modulated_layer(geometry: dict[str, int]) -> dict[str, Any]:
+    """Options of our operator, from those of mmcv's second version."""
+    return dict(
         stride=(geometry['stride_h'], geometry['stride_w']),
         padding=(geometry['pad_h'], geometry['pad_w']),
         dilation=(geometry['dilation_h'], geometry['dilation_w']),
-        mask=mask,
         groups=geometry['group'],
         offset_groups=geometry['deformable_group'],
     )
+
+
+def _accumulate(buffers: Sequence[Tensor | None], grads: Sequence[Tensor | None], scale: float = 1) -> None:
+    """Add gradients to the buffers that mmcv passes."""
+    for buffer, grad in zip(buffers, grads):
+        if buffer is not None and grad is not None:
+            buffer.add_(grad, alpha=scale)
 
 
 def masked_im2col_forward(

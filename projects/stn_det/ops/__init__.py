@@ -4,6 +4,8 @@ from stn_det.ops._status import status
 from stn_det.ops.box_iou_quadri import box_iou_quadri
 from stn_det.ops.box_iou_rotated import box_iou_rotated
 from stn_det.ops.deform_conv2d import deform_conv2d
+from stn_det.ops.deform_conv_v3 import deform_conv_v3
+from stn_det.ops.deform_conv_v4 import deform_conv_v4
 from stn_det.ops.ms_deform_attn import ms_deform_attn
 from stn_det.ops.ms_deform_attn_fused import ms_deform_attn_fused
 from stn_det.ops.nms import nms
@@ -21,6 +23,8 @@ __all__ = [
     'box_iou_quadri',
     'box_iou_rotated',
     'deform_conv2d',
+    'deform_conv_v3',
+    'deform_conv_v4',
     'ms_deform_attn',
     'ms_deform_attn_fused',
     'nms',

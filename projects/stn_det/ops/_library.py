@@ -30,6 +30,11 @@ def differentiate(name: str, backward: Callable, setup_context: Callable) -> Non
     torch.library.register_autograd(f'{NAMESPACE}::{name}', backward, setup_context=setup_context, lib=_LIBRARY)
 
 
+def implement(name: str, function: Callable) -> None:
+    """Give an operator a CPU implementation in Python that calls compiled ones."""
+    _LIBRARY.impl(name, function, 'CPU')
+
+
 def is_compiled(name: str, device: torch.device | str) -> bool:
     """Whether the operator has a compiled implementation for tensors on the device."""
     kind = device if isinstance(device, str) else device.type

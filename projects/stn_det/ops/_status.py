@@ -6,7 +6,9 @@ from stn_det.ops._library import is_compiled
 OPERATORS = {
     'box_iou_quadri': '',
     'box_iou_rotated': '',
-    'deform_conv2d': '',
+    'deform_conv2d': 'deform_im2col',
+    'deform_conv_v3': 'ms_deform_attn',
+    'deform_conv_v4': 'ms_deform_attn',
     'ms_deform_attn': '',
     'ms_deform_attn_fused': '',
     'nms': '',

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from stn_det.checks import as_pair, check_float_shape, check_same_device, compute_dtype
 from stn_det.errors import InputError
-from stn_det.ops._sampling import bag_sum, bilinear_taps
-
-Pair = tuple[int, int]
+from stn_det.ops import _deform  # noqa: F401  defines the operators
+from stn_det.ops._library import is_compiled
+from stn_det.ops.reference.deform_conv2d import Pair, deform_conv2d_backward_reference, deform_conv2d_reference
 
 
 def deform_conv2d(
@@ -46,7 +46,8 @@ def deform_conv2d(
         offset_groups: blocks of channels that share offsets.
 
     Returns:
-        (N, O, h, w) in the dtype of ``input``, differentiable once to all tensors.
+        (N, O, h, w) in the dtype and memory format of ``input``, differentiable once to all tensors. Channels-last is
+        the faster one. On a CPU the sampling does not depend on the number of threads; the products are torch's.
 
     Raises:
         InputError: for a wrong shape, dtype, device or group count.
@@ -64,18 +65,65 @@ def deform_conv2d(
         check_float_shape('bias', bias, (weight.shape[0],))
     check_same_device(input=input, offset=offset, weight=weight, bias=bias, mask=mask)
     dtype = compute_dtype(input, offset, weight)
-    with torch.autocast(input.device.type, enabled=False):
-        y, x = kernel_points(offset.to(dtype), weight.shape[2:], strides, paddings, dilations, offset_groups)
-        columns = deform_im2col(input.to(dtype), y, x, None if mask is None else mask.to(dtype))
-        output = _contract(columns, weight.to(dtype), groups)
-        if bias is not None:
-            output = output + bias.to(dtype)
-        batch, channels = input.shape[0], weight.shape[0]
-        return output.view(batch, *size, channels).permute(0, 3, 1, 2).contiguous().to(input.dtype)
+    maps = _to_nhwc(input.to(dtype))
+    factors = None if mask is None else mask.to(dtype)
+    run = torch.ops.stn_det.deform_conv2d if is_compiled('deform_im2col', input.device) else deform_conv2d_reference
+    output = run(maps, offset.to(dtype), weight.to(dtype), factors, strides, paddings, dilations, groups, offset_groups)
+    if bias is not None:
+        output = output + bias.to(dtype)
+    result = output.to(input.dtype).permute(0, 3, 1, 2)
+    return result if is_channels_last(input) else result.contiguous()
+
+
+def deform_conv2d_backward(
+    grad_output: Tensor,
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    mask: Tensor | None,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+    offset_groups: int,
+    needed: Sequence[bool],
+) -> tuple[Tensor | None, ...]:
+    """Gradients of :func:`deform_conv2d` for callers without an autograd graph; the arguments are not checked.
+
+    Args:
+        grad_output: (N, O, h, w).
+        needed: whether to compute the gradients of input, offset, weight and mask. Only what these need is done; where
+            the operator is compiled, the forward pass is not repeated.
+
+    Returns:
+        Gradients of input, offset, weight and mask like these, None where not needed.
+    """
+    tensors = input, offset, weight, mask
+    needed = [bool(need) and tensor is not None for need, tensor in zip(needed, tensors)]
+    dtype = compute_dtype(input, offset, weight)
+    compiled = is_compiled('deform_im2col', input.device)
+    run = torch.ops.stn_det.deform_conv2d_backward if compiled else deform_conv2d_backward_reference
+    with torch.no_grad():
+        of_input, *others = run(
+            _to_nhwc(grad_output).to(dtype),
+            _to_nhwc(input).to(dtype),
+            offset.to(dtype),
+            weight.to(dtype),
+            None if mask is None else mask.to(dtype),
+            *(stride, padding, dilation, groups, offset_groups, needed),
+        )
+    grads = of_input.permute(0, 3, 1, 2) if needed[0] else of_input, *others
+    return tuple(
+        None if part is None or not need else grad.to(part.dtype) for grad, part, need in zip(grads, tensors, needed)
+    )
+
+
+def _to_nhwc(maps: Tensor) -> Tensor:
+    return maps.permute(0, 2, 3, 1).contiguous()
 
 
 def output_size(input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair) -> Pair:
-    """Output size (h, w) of a convolution."""
+    """Output size (h, w) of a convolution, at least 1 x 1."""
     extent = [
         (input.shape[2 + k] + 2 * padding[k] - dilation[k] * (weight.shape[2 + k] - 1) - 1) // stride[k] + 1
         for k in range(2)
@@ -88,6 +136,11 @@ def output_size(input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dila
     return extent[0], extent[1]
 
 
+def is_channels_last(input: Tensor) -> bool:
+    """Whether the channels of maps (N, C, H, W) lie side by side in memory."""
+    return input.is_contiguous(memory_format=torch.channels_last) and not input.is_contiguous()
+
+
 def _check_groups(input: Tensor, weight: Tensor, groups: int, offset_groups: int) -> None:
     channels = input.shape[1]
     for name, count in (('groups', groups), ('offset_groups', offset_groups)):
@@ -98,41 +151,3 @@ def _check_groups(input: Tensor, weight: Tensor, groups: int, offset_groups: int
             f'weight has shape {tuple(weight.shape)}, expected (O, {channels // groups}, kh, kw) with O divisible by '
             f'groups = {groups}, because input has {channels} channels'
         )
-
-
-def kernel_points(
-    offset: Tensor, kernel: Sequence[int], stride: Pair, padding: Pair, dilation: Pair, offset_groups: int
-) -> tuple[Tensor, Tensor]:
-    """Sampling points y, x (N, h, w, K, G) in pixel indices of the input, from offsets (N, G * K * 2, h, w)."""
-    batch, _, height, width = offset.shape
-    shift = offset.view(batch, offset_groups, kernel[0] * kernel[1], 2, height, width).permute(0, 4, 5, 2, 1, 3)
-    rows, columns = (torch.arange(n, device=offset.device, dtype=offset.dtype) for n in (height, width))
-    ky, kx = (torch.arange(n, device=offset.device, dtype=offset.dtype) for n in kernel)
-    base_y = (rows * stride[0] - padding[0])[:, None, None] + (ky * dilation[0]).repeat_interleave(kernel[1])
-    base_x = (columns * stride[1] - padding[1])[None, :, None] + (kx * dilation[1]).repeat(kernel[0])
-    return shift[..., 0] + base_y[..., None], shift[..., 1] + base_x[..., None]
-
-
-def deform_im2col(input: Tensor, y: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
-    """Sampled columns (N * h * w, K, C) at the points y, x (N, h, w, K, G), times the mask (N, G * K, h, w)."""
-    batch, channels, in_height, in_width = input.shape
-    _, height, width, points, offset_groups = y.shape
-    rows, columns, weights = bilinear_taps(y, x, in_height, in_width, zero_border=True)  # (N, h, w, K, G, 4)
-    if mask is not None:
-        factors = mask.view(batch, offset_groups, points, height, width).permute(0, 3, 4, 2, 1)
-        weights = weights * factors[..., None]
-    image = torch.arange(batch, device=input.device).view(-1, 1, 1, 1, 1, 1)
-    group = torch.arange(offset_groups, device=input.device)[:, None]
-    index = ((image * in_height + rows) * in_width + columns) * offset_groups + group
-    table = input.permute(0, 2, 3, 1).reshape(-1, channels // offset_groups)
-    sampled = bag_sum(table, index.reshape(-1, 4), weights.reshape(-1, 4))
-    return sampled.view(batch * height * width, points, channels)
-
-
-def _contract(columns: Tensor, weight: Tensor, groups: int) -> Tensor:
-    """Products (N * h * w, O) of columns (N * h * w, K, C) with the kernel (O, C / groups, kh, kw)."""
-    pixels, points, channels = columns.shape
-    outputs = weight.shape[0]
-    columns = columns.view(pixels, points, groups, channels // groups).permute(2, 0, 1, 3).flatten(2)
-    kernel = weight.view(groups, outputs // groups, channels // groups, points).transpose(2, 3).flatten(2)
-    return (columns @ kernel.transpose(1, 2)).transpose(0, 1).reshape(pixels, outputs)
