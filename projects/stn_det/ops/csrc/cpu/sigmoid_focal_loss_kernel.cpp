@@ -2,9 +2,9 @@
 //
 // With z the logit of being wrong (-x for the class of the row, x for all others), p = sigmoid(z) and s = softplus(z):
 //   loss = share * p^gamma * s,   d loss / dz = share * p^gamma * (gamma * (1 - p) * s + p).
-// All of it comes from e = exp(-|z|), which never overflows: p is 1 / (1 + e) or e / (1 + e), s = max(z, 0) + log1p(e).
+// All of it comes from e = exp(-|z|), which cannot overflow: p is 1 / (1 + e) or e / (1 + e), s = max(z, 0) + log1p(e).
 //
-// In float32 s is right to 2 units of the last place, and the loss to 5 for gamma = 2. Where gamma is none of 0, 1 and 2,
+// In float32 s is right to 2 units of the last place, and the loss to 5 for gamma = 2. For gamma other than 0, 1 and 2,
 // p^gamma is exp(gamma * log(p)), whose relative error grows with |gamma * log(p)|: 50 units for losses below 1e-20.
 #include "sigmoid_focal_loss.h"
 
