@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
+from stn_det import ops
 from stn_det.mmcv_bridge.sampling import sample_bilinear
 
 ROIS = torch.tensor([[0, 3.3, 2.1, 21.7, 18.2], [1, -6.0, 5.0, 9.1, 40.0], [1, 12.0, 11.0, 13.1, 12.6]]).double()
@@ -77,6 +78,23 @@ def test_roi_align_without_regions(mode: str) -> None:
     result.sum().backward()
     assert x.grad is not None
     assert not x.grad.any()
+
+
+@pytest.mark.skipif(
+    ops.status()['roi_align'] == 'python', reason='plain PyTorch keeps coordinates, of float32 at least'
+)
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
+def test_max_sends_back_to_the_right_point_in_every_dtype(dtype: torch.dtype) -> None:
+    """With 400 points a bin: their numbers do not fit a half-precision buffer in one piece."""
+    x = torch.randn(1, 3, 8, 9).to(dtype).requires_grad_()
+    rois = torch.tensor([[0, 1.3, 2.1, 13.7, 12.2]])
+    result = mmcv.ops.roi_align(x, rois, (2, 3), SCALE, 20, 'max', True)
+    expected = ops.roi_align(x, rois, (2, 3), SCALE, 20, pool_mode='max')
+    assert torch.equal(result, expected)
+    seed = torch.randn_like(result)
+    (grad,) = torch.autograd.grad(result, x, seed)
+    (grad_expected,) = torch.autograd.grad(expected, x, seed)
+    torch.testing.assert_close(grad, grad_expected)
 
 
 def test_max_of_a_region_without_size_is_zero_and_sends_nothing_back() -> None:

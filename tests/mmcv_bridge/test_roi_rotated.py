@@ -44,6 +44,15 @@ def test_bin_centres_turn_with_the_region(clockwise: bool) -> None:
         torch.testing.assert_close(result[0, 0], expected)
 
 
+def test_a_negative_sampling_ratio_is_adaptive() -> None:
+    x = torch.randn(1, 2, 24, 26, requires_grad=True)
+    rois = torch.tensor([[0, 21.0, 19.0, 12.0, 8.0, 0.6]])
+    results = [mmcv.ops.RoIAlignRotated(2, SCALE, ratio)(x, rois) for ratio in (-1, 0)]
+    assert torch.equal(*results)
+    grads = [torch.autograd.grad(result.square().sum(), x)[0] for result in results]
+    assert torch.equal(*grads)
+
+
 def test_gradient_to_the_features() -> None:
     x = torch.randn(1, 2, 5, 6, dtype=torch.float64, requires_grad=True)
     rois = torch.tensor([[0, 5.0, 4.0, 6.0, 3.0, 0.7], [0, 11.0, 9.0, 8.0, 5.0, -1.2]]).double()

@@ -8,6 +8,7 @@ import torch
 from stn_det.errors import InputError
 from stn_det.ops import roi_align
 
+pytestmark = pytest.mark.usefixtures('implementation')
 ROIS = [[0, 2.0, 3.0, 9.5, 8.0], [1, -3.0, 1.0, 6.0, 5.5], [1, 4.0, 4.0, 20.0, 18.0], [0, 7.0, 7.0, 7.2, 7.1]]
 
 

@@ -8,6 +8,7 @@ import torch
 from stn_det.errors import InputError
 from stn_det.ops import roi_align, roi_align_rotated
 
+pytestmark = pytest.mark.usefixtures('implementation')
 ROIS = [[0, 5.0, 4.5, 6.0, 3.0, 0.4], [1, 2.0, 7.0, 9.0, 5.0, -1.1], [1, 9.0, 8.0, 3.0, 12.0, 2.5]]
 
 

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from stn_det.errors import InputError
 from stn_det.ops import sigmoid_focal_loss
 
+pytestmark = pytest.mark.usefixtures('implementation')
+
 
 def plain_loss(logits, target, gamma, alpha):
     out = []

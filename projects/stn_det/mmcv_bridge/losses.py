@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from stn_det import ops
+from stn_det.checks import compute_dtype
+from stn_det.ops._library import is_compiled
 
 from .gradient import vector_jacobian
 
@@ -21,6 +23,10 @@ def sigmoid_focal_loss_backward(
     input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
 ) -> None:
     """Write the derivative of each element's loss into ``grad_input``."""
+    if gamma >= 0 and is_compiled('sigmoid_focal_loss', input.device):
+        factors = weight.to(compute_dtype(input)) if weight.numel() else None
+        grad_input.copy_(torch.ops.stn_det.sigmoid_focal_loss(input, target, factors, gamma, alpha, True, True)[1])
+        return
     (grad,) = vector_jacobian(
         lambda x: _sigmoid_focal_loss(x, target, weight, gamma, alpha), (input,), torch.ones_like(input)
     )

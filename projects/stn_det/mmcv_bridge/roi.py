@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from stn_det import ops
+from stn_det.checks import compute_dtype
+from stn_det.ops._library import is_compiled
 
 from .gradient import vector_jacobian
 from .sampling import bin_grids, bin_points, sample_bilinear
@@ -27,10 +29,20 @@ def roi_align_forward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Mask R-CNN's RoIAlign, https://arxiv.org/abs/1703.06870; ``pool_mode`` 0 is the maximum, 1 the average."""
+    """Mask R-CNN's RoIAlign, https://arxiv.org/abs/1703.06870; ``pool_mode`` 0 is the maximum, 1 the average.
+
+    What goes into ``argmax_y`` and ``argmax_x`` is for the backward pass alone: coordinates of the largest point in
+    plain PyTorch; on the compiled operator the upper and lower 8 bits of its number, which every dtype holds exactly.
+    """
     size = (aligned_height, aligned_width)
     if pool_mode == 1:
         output.copy_(ops.roi_align(input, rois, size, spatial_scale, max(sampling_ratio, 0), aligned=aligned))
+        return
+    if is_compiled('roi_align_max', input.device):
+        options = (*size, spatial_scale, max(sampling_ratio, 0), aligned)
+        pooled, which = torch.ops.stn_det.roi_align_max(input, rois.to(compute_dtype(input)), *options)
+        for part, result in ((output, pooled), (argmax_y, which >> 8), (argmax_x, which & 255)):
+            part.copy_(result)
         return
     argmax_x.fill_(_OUTSIDE)
     argmax_y.fill_(_OUTSIDE)
@@ -59,6 +71,18 @@ def roi_align_backward(
     aligned: bool,
 ) -> None:
     """Write the gradient of the feature map into ``grad_input``."""
+    if is_compiled('roi_align_backward', grad_output.device):
+        batch, _, height, width = grad_input.shape
+        dtype = compute_dtype(grad_output)
+        options = (aligned_height, aligned_width, spatial_scale, max(sampling_ratio, 0), aligned)
+        arguments = (rois.to(dtype), batch, height, width, *options)
+        if pool_mode == 1:
+            grad = torch.ops.stn_det.roi_align_backward(grad_output.to(dtype), *arguments)
+        else:
+            which = (argmax_y.int() << 8) + argmax_x.int()
+            grad = torch.ops.stn_det.roi_align_max_backward(grad_output.to(dtype), which, *arguments)
+        grad_input.copy_(grad)
+        return
     zeros = torch.zeros_like(grad_input)  # pooling is linear once the sampling points are chosen
     if pool_mode == 1:
         size = (aligned_height, aligned_width)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from stn_det import ops
+from stn_det.checks import compute_dtype
+from stn_det.ops._library import is_compiled
 
 from .gradient import vector_jacobian
 from .sampling import sample_bilinear
@@ -25,7 +27,8 @@ def roi_align_rotated_forward(
 ) -> None:
     """Write RoIAlign over rotated regions (R, 6) into ``output``."""
     size = (pooled_height, pooled_width)
-    output.copy_(ops.roi_align_rotated(input, rois, size, spatial_scale, sampling_ratio, aligned, clockwise))
+    ratio = max(sampling_ratio, 0)
+    output.copy_(ops.roi_align_rotated(input, rois, size, spatial_scale, ratio, aligned, clockwise))
 
 
 def roi_align_rotated_backward(
@@ -40,14 +43,8 @@ def roi_align_rotated_backward(
     clockwise: bool,
 ) -> None:
     """Write the gradient of the feature map into ``grad_input``; mmcv asks for none of the regions."""
-    size = (pooled_height, pooled_width)
-    zeros = torch.zeros_like(grad_input)  # pooling is linear in the features
-    (grad,) = vector_jacobian(
-        lambda x: ops.roi_align_rotated(x, rois, size, spatial_scale, sampling_ratio, aligned, clockwise),
-        (zeros,),
-        grad_output,
-    )
-    grad_input.copy_(grad)
+    options = (pooled_height, pooled_width, spatial_scale, max(sampling_ratio, 0), aligned, clockwise)
+    grad_input.copy_(_features_gradient(grad_output, rois, grad_input, *options))
 
 
 def riroi_align_rotated_forward(
@@ -78,13 +75,11 @@ def riroi_align_rotated_backward(
     clockwise: bool,
 ) -> None:
     """Write the gradient of the feature map into ``bottom_grad``."""
-    size = (pooled_height, pooled_width)
-    (grad,) = vector_jacobian(
-        lambda x: _riroi_align(x, rois, size, spatial_scale, num_samples, num_orientations, clockwise),
-        (torch.zeros_like(bottom_grad),),
-        top_grad,
+    (grad_pooled,) = vector_jacobian(
+        lambda x: _turn_channels(x, rois, num_orientations), (torch.zeros_like(top_grad),), top_grad
     )
-    bottom_grad.copy_(grad)
+    options = (pooled_height, pooled_width, spatial_scale, num_samples, False, clockwise)
+    bottom_grad.copy_(_features_gradient(grad_pooled, rois, bottom_grad, *options))
 
 
 def rotated_feature_align_forward(
@@ -140,6 +135,31 @@ def border_align_backward(
     grad_input.copy_(grad)
 
 
+def _features_gradient(
+    grad_output: Tensor,
+    rois: Tensor,
+    features: Tensor,
+    height: int,
+    width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    aligned: bool,
+    clockwise: bool,
+) -> Tensor:
+    """Gradient of RoIAlign to features of the given shape; it is linear in them, so their values do not matter."""
+    if is_compiled('roi_align_rotated_backward', grad_output.device):
+        dtype = compute_dtype(grad_output, rois)
+        sizes = (features.shape[0], *features.shape[2:])
+        options = (height, width, spatial_scale, sampling_ratio, aligned, clockwise)
+        return torch.ops.stn_det.roi_align_rotated_backward(grad_output.to(dtype), rois.to(dtype), *sizes, *options)
+    (grad,) = vector_jacobian(
+        lambda x: ops.roi_align_rotated(x, rois, (height, width), spatial_scale, sampling_ratio, aligned, clockwise),
+        (torch.zeros_like(features),),
+        grad_output,
+    )
+    return grad
+
+
 def _riroi_align(
     features: Tensor,
     rois: Tensor,
@@ -149,8 +169,13 @@ def _riroi_align(
     num_orientations: int,
     clockwise: bool,
 ) -> Tensor:
-    """RoIAlign, then orientation channels turned by the region's angle, between two of them by linear interpolation."""
+    """RoIAlign, then orientation channels turned by the region's angle."""
     pooled = ops.roi_align_rotated(features, rois, size, spatial_scale, num_samples, False, clockwise)
+    return _turn_channels(pooled, rois, num_orientations)
+
+
+def _turn_channels(pooled: Tensor, rois: Tensor, num_orientations: int) -> Tensor:
+    """Orientation channels turned by the region's angle, between two of them by linear interpolation."""
     pooled = pooled.unflatten(1, (-1, num_orientations))  # (R, C, O, rows, columns)
     turn = rois[:, 5] * num_orientations / (2 * math.pi)
     whole = turn.floor()

@@ -29,8 +29,10 @@ def check_roi_arguments(
     size = as_pair('output_size', output_size)
     if min(size) < 1:
         raise InputError(f'output_size is {size}, expected positive sizes (vertical, horizontal)')
-    if sampling_ratio < 0:
-        raise InputError(f'sampling_ratio is {sampling_ratio}, expected 0 (adaptive) or a positive number of points')
+    if not 0 <= sampling_ratio <= MAX_GRID:
+        raise InputError(
+            f'sampling_ratio is {sampling_ratio}, expected 0 (adaptive) or a number of points to {MAX_GRID}'
+        )
     if rois.shape[0] and not feature.numel():
         raise InputError(f'input has shape {tuple(feature.shape)}, expected pixels to read for {rois.shape[0]} rois')
     return size
@@ -59,11 +61,13 @@ def pool_grid(
 
     Returns:
         (R, C, ph, pw); a bin without a sampling point is 0.
+
+    Raises:
+        InputError: on a CPU, for a batch index outside the batch; other devices are not asked and read nothing for it.
     """
     ph, pw = output_size
-    finite = rois.detach().isfinite().all(1)
-    batch_index = torch.where(finite, rois.detach()[:, 0], 0).long()
-    grid = _grid_sizes(sizes.detach(), output_size, sampling_ratio) * finite
+    batch_index, readable = _read_images(rois.detach(), feature.shape[0])
+    grid = _grid_sizes(sizes.detach(), output_size, sampling_ratio) * readable
     table = pixel_table(feature)
     height, width = feature.shape[2:]
     load = ((grid[0] * grid[1]).cumsum(0) * (ph * pw)).div(POINTS_AT_ONCE, rounding_mode='floor')
@@ -76,6 +80,19 @@ def pool_grid(
         index = (batch_index[roi][:, None] * height + rows) * width + columns
         pooled.append(_pool(table, index, weights, lengths, pool_mode))
     return torch.cat(pooled).view(-1, ph, pw, feature.shape[1]).permute(0, 3, 1, 2).contiguous()
+
+
+def _read_images(rois: Tensor, images: int) -> tuple[Tensor, Tensor]:
+    """Image (R,) that each RoI reads, and whether (R,) it reads any."""
+    finite = rois.isfinite().all(1)
+    index = torch.where(finite, rois[:, 0], 0).long()
+    known = (index >= 0) & (index < images)
+    if rois.device.type == 'cpu' and not torch.compiler.is_compiling() and not known.all():
+        first = int(known.int().argmin())
+        raise InputError(
+            f'rois[{first}] has batch index {rois[first, 0].item():g}, expected one of the {images} images of input'
+        )
+    return index.clamp(0, max(images - 1, 0)), finite & known
 
 
 def _grid_sizes(sizes: Tensor, output_size: tuple[int, int], sampling_ratio: int) -> Tensor:
@@ -111,7 +128,19 @@ def _pool(table: Tensor, index: Tensor, weights: Tensor, lengths: Tensor, pool_m
         shares = torch.repeat_interleave(1 / lengths.clamp(min=1).to(weights.dtype), lengths)
         starts = 4 * (lengths.cumsum(0) - lengths)
         return bag_sum(table, index.flatten(), (weights * shares[:, None]).flatten(), starts)
-    samples = bag_sum(table, index, weights)
-    owner = torch.repeat_interleave(torch.arange(lengths.numel(), device=table.device), lengths)
-    empty = samples.new_zeros(lengths.numel(), samples.shape[1])
-    return empty.scatter_reduce(0, owner[:, None].expand_as(samples), samples, 'amax', include_self=False)
+    samples = bag_sum(table, index, weights)  # (T, C)
+    return torch.cat([samples, samples.new_zeros(1, samples.shape[1])]).gather(
+        0, _first_best(samples.detach(), lengths)
+    )
+
+
+def _first_best(samples: Tensor, lengths: Tensor) -> Tensor:
+    """Which sample (bins, C) is the first largest of its bin, or the first NaN; the number of samples in empty bins."""
+    bins, device = torch.arange(lengths.numel(), device=samples.device), samples.device
+    owner = torch.repeat_interleave(bins, lengths)[:, None].expand_as(samples)
+    best = samples.new_zeros(lengths.numel(), samples.shape[1]).scatter_reduce(
+        0, owner, samples, 'amax', include_self=False
+    )
+    is_best = (samples == best.gather(0, owner)) | samples.isnan()
+    order = torch.where(is_best, torch.arange(len(samples), device=device)[:, None], len(samples))
+    return torch.full_like(best, len(samples), dtype=torch.int64).scatter_reduce(0, owner, order, 'amin')

@@ -3,12 +3,15 @@
 Focal Loss for Dense Object Detection, https://arxiv.org/abs/1708.02002. Argument meaning follows mmcv.
 """
 
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from stn_det.checks import check_choice, check_float_shape, check_length, check_same_device, check_shape, compute_dtype
 from stn_det.errors import InputError
+from stn_det.ops._library import define, differentiate, is_compiled
+from stn_det.ops.reference.sigmoid_focal_loss import sigmoid_focal_loss_reference
 
 
 def sigmoid_focal_loss(
@@ -31,7 +34,8 @@ def sigmoid_focal_loss(
             M = 0).
 
     Returns:
-        (M, C) or a scalar, in the dtype of ``input``; computed in float32 at least.
+        (M, C) or a scalar, in the dtype of ``input``; computed in float32 at least. Differentiable to ``input``. On a
+        CPU the compiled result and its gradient do not depend on the number of threads.
 
     Raises:
         InputError: for a wrong shape, dtype, device or option.
@@ -43,19 +47,54 @@ def sigmoid_focal_loss(
     check_same_device(input=input, target=target, weight=weight)
     if target.is_floating_point():
         raise InputError(f'target has dtype {target.dtype}, expected class indices (int64); call target.long()')
-    logits = input.to(compute_dtype(input))
-    num_classes = logits.shape[1]
-    positive = target[:, None] == torch.arange(num_classes, device=target.device)
-    # With z the logit of being wrong, a term is -(sigmoid(z) ** gamma) * log(sigmoid(-z)).
-    wrong = torch.where(positive, -logits, logits)
-    share = torch.where(positive, alpha, 1 - alpha).to(logits.dtype)
-    loss = -share * wrong.sigmoid().pow(gamma) * F.logsigmoid(-wrong)
     if weight is not None:
-        check_float_shape('weight', weight, (num_classes,))
-        factors = torch.cat([weight.to(logits.dtype), logits.new_ones(1)])
-        loss = loss * factors[torch.where(positive.any(1), target, num_classes)][:, None]
-    if reduction == 'sum':
-        loss = loss.sum()
-    elif reduction == 'mean':
-        loss = loss.sum() / max(1, logits.shape[0])
+        check_float_shape('weight', weight, input.shape[1:])
+    loss = _loss(input, target.long(), float(gamma), float(alpha), weight, reduction != 'none')
+    if reduction == 'mean':
+        loss = loss / max(1, input.shape[0])
     return loss.to(input.dtype)
+
+
+def _loss(input: Tensor, target: Tensor, gamma: float, alpha: float, weight: Tensor | None, total: bool) -> Tensor:
+    """Terms (M, C) or their sum in the dtype to compute in."""
+    dtype = compute_dtype(input)
+    learned_weight = weight is not None and weight.requires_grad
+    if learned_weight or gamma < 0 or not is_compiled('sigmoid_focal_loss', input.device):
+        terms = sigmoid_focal_loss_reference(input.to(dtype), target, gamma, alpha, weight)
+        return terms.sum() if total else terms
+    factors = None if weight is None else weight.to(dtype)
+    with_slope = torch.is_grad_enabled() and input.requires_grad
+    return torch.ops.stn_det.sigmoid_focal_loss(input, target, factors, gamma, alpha, total, with_slope)[0]
+
+
+def _fake(
+    input: Tensor, target: Tensor, weight: Tensor | None, gamma: float, alpha: float, total: bool, with_slope: bool
+) -> tuple[Tensor, Tensor]:
+    rows, classes = input.shape
+    dtype = compute_dtype(input)
+    loss = input.new_empty(() if total else (rows, classes), dtype=dtype)
+    return loss, input.new_empty((rows if with_slope else 0, classes), dtype=dtype)
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    input, target, weight, ctx.gamma, ctx.alpha, _, ctx.with_slope = inputs
+    ctx.mark_non_differentiable(output[1])
+    ctx.dtype = input.dtype
+    ctx.save_for_backward(*((output[1],) if ctx.with_slope else (input, target, weight)))
+
+
+def _backward(ctx: Any, grad_loss: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    """One multiplication: the derivative of each term was computed together with the term."""
+    if ctx.with_slope:
+        (slope,) = ctx.saved_tensors
+    else:
+        slope = torch.ops.stn_det.sigmoid_focal_loss(*ctx.saved_tensors, ctx.gamma, ctx.alpha, True, True)[1]
+    return (grad_loss * slope).to(ctx.dtype), *(None for _ in range(6))
+
+
+define(
+    'sigmoid_focal_loss(Tensor input, Tensor target, Tensor? weight, float gamma, float alpha, bool total, '
+    'bool with_slope) -> (Tensor loss, Tensor slope)',
+    _fake,
+)
+differentiate('sigmoid_focal_loss', _backward, _setup)

@@ -1,0 +1,250 @@
+// Entry points of RoIAlign on the CPU, axis-aligned and rotated. Shapes and dtypes are checked in Python; what could
+// reach memory outside the tensors is checked here again.
+#include <torch/csrc/stable/library.h>
+
+#include <limits>
+#include <tuple>
+
+#include "huge_pages.h"
+#include "roi_frames.h"
+#include "tensors.h"
+#include "torch_parallel.h"
+
+namespace stn_det {
+namespace {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+// The RoIs as frames of either summation type; `data` points to the one that is used.
+struct Frames {
+  std::vector<Frame<double>> wide;
+  std::vector<Frame<float>> narrow;
+  const void* data;
+};
+
+Frames frames_of(const Tensor& rois, int64_t images, const RoiOptions& options) {
+  const int64_t size = options.rotated ? 6 : 5;
+  STD_TORCH_CHECK(
+      rois.dim() == 2 && rois.size(1) == size, "rois has ", rois.dim(), " dimensions and ", rois.numel(),
+      " elements, expected shape (R, ", size, ")");
+  STD_TORCH_CHECK(
+      options.rows > 0 && options.columns > 0, "output_size is (", options.rows, ", ", options.columns,
+      "), expected positive sizes");
+  STD_TORCH_CHECK(
+      options.sampling_ratio >= 0 && options.sampling_ratio <= kMaxGrid, "sampling_ratio is ", options.sampling_ratio,
+      ", expected 0 to ", kMaxGrid);
+  Frames frames;
+  if (rois.scalar_type() == ScalarType::Double) {
+    frames.wide = find_frames(static_cast<const double*>(rois.const_data_ptr()), rois.size(0), images, options);
+    frames.data = frames.wide.data();
+  } else {
+    STD_TORCH_CHECK(rois.scalar_type() == ScalarType::Float, "rois has to be float64 or float32");
+    frames.narrow = find_frames(static_cast<const float*>(rois.const_data_ptr()), rois.size(0), images, options);
+    frames.data = frames.narrow.data();
+  }
+  return frames;
+}
+
+RoiArgs arguments(
+    int64_t images, int64_t channels, int64_t height, int64_t width, int64_t rois, const RoiOptions& options) {
+  // Pixels are counted in 32 bits, and a row or column has to be exact in float32.
+  constexpr int64_t kMaxSide = int64_t{1} << 24, kMaxPixels = std::numeric_limits<int32_t>::max() - 1;
+  STD_TORCH_CHECK(
+      images >= 0 && channels >= 0 && height >= 0 && width >= 0 && height <= kMaxSide && width <= kMaxSide &&
+          height * width <= kMaxPixels,
+      "input has ", images, " images of ", channels, " x ", height, " x ", width,
+      ", expected maps of less than 2^31 pixels and sides of at most 2^24");
+  STD_TORCH_CHECK(
+      rois == 0 || (images > 0 && height > 0 && width > 0), "input has no pixels to read for ", rois, " rois");
+  RoiArgs args{};
+  args.images = images;
+  args.channels = channels;
+  args.height = height;
+  args.width = width;
+  args.rois = rois;
+  args.rows = options.rows;
+  args.columns = options.columns;
+  args.threads = torch::stable::get_num_threads();
+  args.parallel_for = torch_parallel_for_ranges;
+  return args;
+}
+
+int64_t bytes_of(const Tensor& tensor) { return tensor.numel() * tensor.element_size(); }
+
+// Whether the elements lie as those of a contiguous (N, H, W, C) do. Strides of single elements mean nothing.
+bool is_channels_last(const Tensor& input) {
+  const int64_t order[4] = {1, 3, 2, 0};
+  int64_t stride = 1;
+  for (const int64_t axis : order) {
+    if (input.size(axis) != 1 && input.stride(axis) != stride) return false;
+    stride *= input.size(axis);
+  }
+  return true;
+}
+
+// Puts the features into `args`, with room for a `whole` copy where the kernel turns all channels at once; `input` and
+// `scratch` have to live on.
+void set_input(Tensor& input, Tensor& scratch, bool whole, RoiArgs& args) {
+  args.element = element_of("input", input);
+  args.channels_last = is_channels_last(input);
+  if (!args.channels_last) {
+    input = torch::stable::contiguous(input);
+    if (whole) {
+      scratch = torch::stable::new_empty(input, {args.images, args.height, args.width, args.channels});
+      args.pixels = scratch.mutable_data_ptr();
+      prefer_huge_pages(args.pixels, bytes_of(scratch));
+    }
+  }
+  args.input = input.const_data_ptr();
+}
+
+struct Pooled {
+  Tensor output, argmax;
+};
+
+Pooled forward(Tensor input, Tensor rois, const RoiOptions& options, bool maximum) {
+  STD_TORCH_CHECK(input.dim() == 4, "input has ", input.dim(), " dimensions, expected 4 (N, C, H, W)");
+  check_sum_type("rois", rois, input);
+  rois = torch::stable::contiguous(rois);
+  const Frames frames = frames_of(rois, input.size(0), options);
+  RoiArgs args = arguments(input.size(0), input.size(1), input.size(2), input.size(3), rois.size(0), options);
+  Tensor scratch;
+  set_input(input, scratch, maximum, args);
+  args.frames = frames.data;
+  Pooled pooled;
+  pooled.output = torch::stable::new_empty(input, {args.rois, args.channels, args.rows, args.columns});
+  args.output = pooled.output.mutable_data_ptr();
+  if (maximum) {
+    pooled.argmax = torch::stable::new_empty(input, pooled.output.sizes(), ScalarType::Int);
+    args.argmax = static_cast<int32_t*>(pooled.argmax.mutable_data_ptr());
+    has_avx2() ? avx2::roi_align_max_forward(args) : baseline::roi_align_max_forward(args);
+  } else {
+    has_avx2() ? avx2::roi_align_forward(args) : baseline::roi_align_forward(args);
+  }
+  return pooled;
+}
+
+// The gradient of an input (images, C, height, width); with `argmax`, that of the maximum.
+Tensor backward_input(
+    Tensor grad_output, const Tensor* argmax, Tensor rois, int64_t images, int64_t height, int64_t width,
+    const RoiOptions& options) {
+  STD_TORCH_CHECK(
+      grad_output.dim() == 4 && rois.dim() == 2 && grad_output.size(0) == rois.size(0) &&
+          grad_output.size(2) == options.rows && grad_output.size(3) == options.columns,
+      "grad_output does not have the shape (R, C, ", options.rows, ", ", options.columns, ") of the output");
+  STD_TORCH_CHECK(
+      grad_output.scalar_type() == rois.scalar_type(), "grad_output and rois have different dtypes, expected the same");
+  grad_output = torch::stable::contiguous(grad_output);
+  rois = torch::stable::contiguous(rois);
+  const Frames frames = frames_of(rois, images, options);
+  RoiArgs args = arguments(images, grad_output.size(1), height, width, rois.size(0), options);
+  args.element = element_of("grad_output", grad_output);
+  args.frames = frames.data;
+  args.grad_output = grad_output.const_data_ptr();
+  Tensor grad_input = torch::stable::new_empty(grad_output, {images, args.channels, height, width});
+  args.grad_input = grad_input.mutable_data_ptr();
+  prefer_huge_pages(args.grad_input, bytes_of(grad_input));
+  if (argmax == nullptr) {
+    has_avx2() ? avx2::roi_align_backward_input(args) : baseline::roi_align_backward_input(args);
+    return grad_input;
+  }
+  STD_TORCH_CHECK(
+      argmax->scalar_type() == ScalarType::Int && argmax->numel() == grad_output.numel(),
+      "argmax has to be int32 of the shape of the output");
+  const Tensor points = torch::stable::contiguous(*argmax);
+  args.argmax = const_cast<int32_t*>(static_cast<const int32_t*>(points.const_data_ptr()));
+  has_avx2() ? avx2::roi_align_max_backward(args) : baseline::roi_align_max_backward(args);
+  return grad_input;
+}
+
+RoiOptions upright(int64_t rows, int64_t columns, double scale, int64_t sampling_ratio, bool aligned) {
+  return {false, rows, columns, scale, sampling_ratio, aligned, false};
+}
+
+Tensor roi_align(
+    Tensor input, Tensor rois, int64_t rows, int64_t columns, double scale, int64_t sampling_ratio, bool aligned) {
+  return forward(input, rois, upright(rows, columns, scale, sampling_ratio, aligned), false).output;
+}
+
+Tensor roi_align_backward(
+    Tensor grad_output, Tensor rois, int64_t images, int64_t height, int64_t width, int64_t rows, int64_t columns,
+    double scale, int64_t sampling_ratio, bool aligned) {
+  const RoiOptions options = upright(rows, columns, scale, sampling_ratio, aligned);
+  return backward_input(grad_output, nullptr, rois, images, height, width, options);
+}
+
+std::tuple<Tensor, Tensor> roi_align_max(
+    Tensor input, Tensor rois, int64_t rows, int64_t columns, double scale, int64_t sampling_ratio, bool aligned) {
+  Pooled pooled = forward(input, rois, upright(rows, columns, scale, sampling_ratio, aligned), true);
+  return {pooled.output, pooled.argmax};
+}
+
+Tensor roi_align_max_backward(
+    Tensor grad_output, Tensor argmax, Tensor rois, int64_t images, int64_t height, int64_t width, int64_t rows,
+    int64_t columns, double scale, int64_t sampling_ratio, bool aligned) {
+  const RoiOptions options = upright(rows, columns, scale, sampling_ratio, aligned);
+  return backward_input(grad_output, &argmax, rois, images, height, width, options);
+}
+
+Tensor roi_align_rotated(
+    Tensor input, Tensor rois, int64_t rows, int64_t columns, double scale, int64_t sampling_ratio, bool aligned,
+    bool clockwise) {
+  return forward(input, rois, {true, rows, columns, scale, sampling_ratio, aligned, clockwise}, false).output;
+}
+
+Tensor roi_align_rotated_backward(
+    Tensor grad_output, Tensor rois, int64_t images, int64_t height, int64_t width, int64_t rows, int64_t columns,
+    double scale, int64_t sampling_ratio, bool aligned, bool clockwise) {
+  const RoiOptions options{true, rows, columns, scale, sampling_ratio, aligned, clockwise};
+  return backward_input(grad_output, nullptr, rois, images, height, width, options);
+}
+
+Tensor roi_align_rotated_backward_rois(
+    Tensor grad_output, Tensor input, Tensor rois, int64_t rows, int64_t columns, double scale, int64_t sampling_ratio,
+    bool aligned, bool clockwise) {
+  const RoiOptions options{true, rows, columns, scale, sampling_ratio, aligned, clockwise};
+  STD_TORCH_CHECK(input.dim() == 4, "input has ", input.dim(), " dimensions, expected 4 (N, C, H, W)");
+  check_sum_type("rois", rois, input);
+  check_sum_type("grad_output", grad_output, input);
+  grad_output = torch::stable::contiguous(grad_output);
+  rois = torch::stable::contiguous(rois);
+  const Frames frames = frames_of(rois, input.size(0), options);
+  RoiArgs args = arguments(input.size(0), input.size(1), input.size(2), input.size(3), rois.size(0), options);
+  STD_TORCH_CHECK(
+      grad_output.dim() == 4 && grad_output.size(0) == args.rois && grad_output.size(1) == args.channels &&
+          grad_output.size(2) == rows && grad_output.size(3) == columns,
+      "grad_output does not have the shape of the output");
+  Tensor scratch;
+  set_input(input, scratch, true, args);
+  args.frames = frames.data;
+  args.grad_output = grad_output.const_data_ptr();
+  std::vector<double> grad_frames(6 * args.rois);
+  args.grad_frames = grad_frames.data();
+  has_avx2() ? avx2::roi_align_backward_frames(args) : baseline::roi_align_backward_frames(args);
+  Tensor grad_rois = torch::stable::empty_like(rois);
+  const auto convert = [&](auto* to, const auto* from) {
+    for (int64_t i = 0; i < args.rois; ++i) {
+      frame_to_roi_gradient(from + 6 * i, grad_frames.data() + 6 * i, options, to + 6 * i);
+    }
+  };
+  if (!frames.wide.empty()) {
+    convert(static_cast<double*>(grad_rois.mutable_data_ptr()), static_cast<const double*>(rois.const_data_ptr()));
+  } else {
+    convert(static_cast<float*>(grad_rois.mutable_data_ptr()), static_cast<const float*>(rois.const_data_ptr()));
+  }
+  return grad_rois;
+}
+
+}  // namespace
+}  // namespace stn_det
+
+STABLE_TORCH_LIBRARY_IMPL(stn_det, CPU, m) {
+  m.impl("roi_align", TORCH_BOX(&stn_det::roi_align));
+  m.impl("roi_align_backward", TORCH_BOX(&stn_det::roi_align_backward));
+  m.impl("roi_align_max", TORCH_BOX(&stn_det::roi_align_max));
+  m.impl("roi_align_max_backward", TORCH_BOX(&stn_det::roi_align_max_backward));
+  m.impl("roi_align_rotated", TORCH_BOX(&stn_det::roi_align_rotated));
+  m.impl("roi_align_rotated_backward", TORCH_BOX(&stn_det::roi_align_rotated_backward));
+  m.impl("roi_align_rotated_backward_rois", TORCH_BOX(&stn_det::roi_align_rotated_backward_rois));
+}

@@ -1,0 +1,77 @@
+// Entry point of the sigmoid focal loss on the CPU. Shapes and dtypes are checked in Python; what could reach memory
+// outside the tensors is checked here again.
+#include "sigmoid_focal_loss.h"
+
+#include <torch/csrc/stable/library.h>
+
+#include <optional>
+#include <tuple>
+#include <vector>
+
+#include "tensors.h"
+#include "torch_parallel.h"
+
+namespace stn_det {
+namespace {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+// Loss (M, C), or their sum () if `total`, and the derivative of each term (M, C), empty unless `with_slope`.
+std::tuple<Tensor, Tensor> sigmoid_focal_loss(
+    Tensor input, Tensor target, std::optional<Tensor> weight, double gamma, double alpha, bool total,
+    bool with_slope) {
+  STD_TORCH_CHECK(input.dim() == 2, "input has ", input.dim(), " dimensions, expected 2 (M, C)");
+  STD_TORCH_CHECK(
+      target.scalar_type() == ScalarType::Long && target.numel() == input.size(0), "target has ", target.numel(),
+      " elements, expected int64 of shape (", input.size(0), ",)");
+  input = torch::stable::contiguous(input);
+  target = torch::stable::contiguous(target);
+  FocalArgs args{};
+  args.rows = input.size(0);
+  args.classes = input.size(1);
+  args.gamma = gamma;
+  args.alpha = alpha;
+  args.element = element_of("input", input);
+  args.input = input.const_data_ptr();
+  args.target = static_cast<const int64_t*>(target.const_data_ptr());
+  if (weight.has_value()) {
+    check_sum_type("weight", *weight, input);
+    STD_TORCH_CHECK(
+        weight->numel() == args.classes, "weight has ", weight->numel(), " elements, expected one a class: ",
+        args.classes);
+    weight = torch::stable::contiguous(*weight);
+    args.weight = weight->const_data_ptr();
+  }
+  const ScalarType dtype = sum_type(input);
+  Tensor slope = torch::stable::new_empty(input, {with_slope ? args.rows : 0, args.classes}, dtype);
+  if (with_slope) args.slope = slope.mutable_data_ptr();
+  std::vector<double> sums(total ? (args.rows * args.classes + kFocalChunk - 1) / kFocalChunk : 0);
+  Tensor loss;
+  if (total) {
+    loss = torch::stable::new_zeros(input, {}, dtype);
+    args.partial_sums = sums.data();
+  } else {
+    loss = torch::stable::new_empty(input, input.sizes(), dtype);
+    args.loss = loss.mutable_data_ptr();
+  }
+  args.parallel_for = torch_parallel_for_ranges;
+  has_avx2() ? avx2::sigmoid_focal_loss(args) : baseline::sigmoid_focal_loss(args);
+  if (total) {
+    double sum = 0;  // in order, so that the number of threads does not show
+    for (const double part : sums) sum += part;
+    if (dtype == ScalarType::Double) {
+      *static_cast<double*>(loss.mutable_data_ptr()) = sum;
+    } else {
+      *static_cast<float*>(loss.mutable_data_ptr()) = static_cast<float>(sum);
+    }
+  }
+  return {loss, slope};
+}
+
+}  // namespace
+}  // namespace stn_det
+
+STABLE_TORCH_LIBRARY_IMPL(stn_det, CPU, m) {
+  m.impl("sigmoid_focal_loss", TORCH_BOX(&stn_det::sigmoid_focal_loss));
+}
