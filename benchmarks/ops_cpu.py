@@ -10,13 +10,14 @@ import argparse
 from collections.abc import Callable, Iterator
 
 import torch
-from ops import attention, deform, roi
+from ops import attention, deform, roi, warp
 from ops.case import Case, measure
 from record import write_record
 
 from stn_det.ops import status
 
-CASES: tuple[Callable[[], Iterator[Case]], ...] = (attention.cases, deform.cases, roi.cases)
+FAMILIES = (attention, deform, roi, warp)
+CASES: tuple[Callable[[], Iterator[Case]], ...] = tuple(family.cases for family in FAMILIES)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from stn_det.ops.roi_align_rotated import roi_align_rotated
 from stn_det.ops.rotated_iou_giou import rotated_iou_giou
 from stn_det.ops.sigmoid_focal_loss import sigmoid_focal_loss
 from stn_det.ops.soft_nms import soft_nms
+from stn_det.ops.warp_sample import warp_sample
 
 __all__ = [
     'box_iou_quadri',
@@ -38,4 +39,5 @@ __all__ = [
     'sigmoid_focal_loss',
     'soft_nms',
     'status',
+    'warp_sample',
 ]

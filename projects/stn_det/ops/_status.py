@@ -21,6 +21,7 @@ OPERATORS = {
     'rotated_iou_giou': '',
     'sigmoid_focal_loss': '',
     'soft_nms': '',
+    'warp_sample': '',
 }
 
 
