@@ -95,7 +95,8 @@ def compile_library(folder: Path | None = None, verbose: bool = False) -> Path:
 def _units() -> list[tuple[Path, str, tuple[str, ...]]]:
     """Source, name of its object and extra flags of everything that is compiled."""
     units: list[tuple[Path, str, tuple[str, ...]]] = []
-    for source in sorted((SOURCES / 'cpu').glob('*.cpp')):
+    # The longest first, so that no processor ends up waiting for one large file.
+    for source in sorted((SOURCES / 'cpu').glob('*.cpp'), key=lambda path: -path.stat().st_size):
         if not source.stem.endswith('_kernel'):
             units.append((source, source.stem, ()))
             continue

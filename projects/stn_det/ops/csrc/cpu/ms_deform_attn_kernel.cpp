@@ -273,7 +273,6 @@ template <typename T, typename A>
 void visit_slice_of(const AttentionArgs& args, const Slice<T, A>& slice) {
   if (args.points == 0) return;
   switch (args.channels % kLanes<A> == 0 ? args.channels / kLanes<A> : 0) {
-    case 2: return visit_slice<2, T, A>(args, slice);
     case 4: return visit_slice<4, T, A>(args, slice);
     case 8: return visit_slice<8, T, A>(args, slice);
     default: return visit_slice<0, T, A>(args, slice);

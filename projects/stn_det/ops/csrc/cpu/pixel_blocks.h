@@ -85,7 +85,7 @@ inline void transpose(Vec<A>* x) {
 
 // Channels of `count` pixels of a row from (y, x) on, of which `channels` exist, to (count, block).
 template <typename T, typename A>
-void pack_row(const Planes<const T>& from, int64_t y, int64_t x, int64_t count, int64_t channels, int64_t block, A* to) {
+__attribute__((noinline)) void pack_row(const Planes<const T>& from, int64_t y, int64_t x, int64_t count, int64_t channels, int64_t block, A* to) {
   constexpr int64_t kWide = kLanes<A>;
   for (int64_t first = 0; first < block; first += kWide) {
     const int64_t present = channels - first < 0 ? 0 : channels - first < kWide ? channels - first : kWide;
@@ -121,7 +121,7 @@ void pack_row(const Planes<const T>& from, int64_t y, int64_t x, int64_t count, 
 
 // The opposite: (count, block) to the channels that exist.
 template <typename T, typename A>
-void unpack_row(const A* from, int64_t block, const Planes<T>& to, int64_t y, int64_t x, int64_t count, int64_t channels) {
+__attribute__((noinline)) void unpack_row(const A* from, int64_t block, const Planes<T>& to, int64_t y, int64_t x, int64_t count, int64_t channels) {
   constexpr int64_t kWide = kLanes<A>;
   for (int64_t first = 0; first < block && first < channels; first += kWide) {
     const int64_t present = channels - first < kWide ? channels - first : kWide;

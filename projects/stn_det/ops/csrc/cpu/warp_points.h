@@ -77,7 +77,7 @@ struct Points {
   int32_t count[kPoints];             // of each pixel, row by row
 
   // False when they are too many.
-  bool spread(const PointMap& map, const Tile& tile, bool antialias) {
+  __attribute__((noinline)) bool spread(const PointMap& map, const Tile& tile, bool antialias) {
     size = 0;
     int64_t pixel = 0;
     for (int64_t row = tile.top; row < tile.top + tile.height; ++row) {
@@ -108,7 +108,7 @@ struct Points {
     return true;
   }
 
-  void locate(const PointMap& map) {
+  __attribute__((noinline)) void locate(const PointMap& map) {
     const double* m = map.m;
     if (!map.projective) {
       for (int64_t i = 0; i < size; ++i) {
@@ -209,7 +209,7 @@ void find_taps(const double* at, int64_t count, int64_t length, bool slopes, Axi
 }
 
 template <typename A, int K>
-void find_taps(
+__attribute__((noinline)) void find_taps(
     WarpPadding padding, const double* at, int64_t count, int64_t length, bool slopes, AxisTaps<A, K>& taps) {
   switch (padding) {
     case WarpPadding::kZeros: return find_taps<A, K, WarpPadding::kZeros>(at, count, length, slopes, taps);

@@ -95,7 +95,7 @@ bool prepare(
 
 // The smallest frame, widened to whole vectors; height -1 where the points lie too far apart for one.
 template <typename A, int K>
-Frame find_frame(const WarpArgs& args, const Workspace<A, K>& work) {
+__attribute__((noinline)) Frame find_frame(const WarpArgs& args, const Workspace<A, K>& work) {
   Frame frame;
   find_span(work.x, work.points.size, frame.left, frame.width);
   find_span(work.y, work.points.size, frame.top, frame.height);
@@ -112,7 +112,7 @@ Frame find_frame(const WarpArgs& args, const Workspace<A, K>& work) {
 
 // Finds the pixels of the points in the copy: in the frame, or K x K for each point where there is none.
 template <typename A, int K>
-void place_taps(const Frame& frame, Workspace<A, K>& work) {
+__attribute__((noinline)) void place_taps(const Frame& frame, Workspace<A, K>& work) {
   const int32_t left = static_cast<int32_t>(frame.left), top = static_cast<int32_t>(frame.top);
   const int32_t pitch = static_cast<int32_t>(frame.pitch());
   const int32_t no_column = static_cast<int32_t>(frame.width), no_row = static_cast<int32_t>(frame.height) * pitch;
@@ -248,7 +248,7 @@ inline void visit_sample(
 
 // Adds to the nine sums for the matrix what the slopes of the points give, always in the same order.
 template <typename A, int K>
-void add_matrix_sums(Workspace<A, K>& work, double* sums) {
+__attribute__((noinline)) void add_matrix_sums(Workspace<A, K>& work, double* sums) {
   const Points& points = work.points;
   const int64_t size = points.size, whole = size / 4 * 4;
   for (int64_t i = 0; i < size; ++i) {
