@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 CLASSIC := .venv-classic
+OTHER_TORCH := .venv-other-torch
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
@@ -13,7 +14,7 @@ OPERATOR_SOURCES := $(wildcard projects/stn_det/ops/csrc/*/*) projects/stn_det/o
 CLASSIC_TESTS := tests/mmcv_bridge tests/engine tests/test_imports.py tests/test_configs_travel.py tests/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-classic lint build abi wheel clean distclean
+.PHONY: help install demo test test-classic test-wheel lint build abi wheel clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +29,11 @@ test: $(VENV)/.installed $(OPERATORS)  ## all tests, two at a time
 
 test-classic: $(CLASSIC)/.installed $(OPERATORS)  ## bridge, hooks, imports, configs and tools with mmengine/mmcv-lite/mmdet in .venv-classic
 	$(TEST_ENV) $(CLASSIC)/bin/python -m pytest -n 2 $(wildcard $(CLASSIC_TESTS)) $(PYTEST_ARGS)
+
+test-wheel: wheel $(OTHER_TORCH)/.installed  ## install the wheel under another PyTorch than the one that built it, and test the operators
+	$(OTHER_TORCH)/bin/python -m pip install --quiet --no-deps --force-reinstall dist/*.whl
+	$(OTHER_TORCH)/bin/python .ci/check_compiled.py
+	$(TEST_ENV) $(OTHER_TORCH)/bin/python -m pytest -n 2 tests/ops $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed  ## style and types
 	$(BIN)/ruff check .
@@ -48,8 +54,8 @@ clean:  ## remove build output and caches, keep environments and results
 	rm -rf build dist projects/*.egg-info projects/stn_det/ops/lib .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
-distclean: clean  ## also remove both environments
-	rm -rf $(VENV) $(CLASSIC)
+distclean: clean  ## also remove the environments
+	rm -rf $(VENV) $(CLASSIC) $(OTHER_TORCH)
 
 $(VENV)/.installed: $(SETUP_FILES) requirements/constraints-onedl.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -59,6 +65,12 @@ $(VENV)/.installed: $(SETUP_FILES) requirements/constraints-onedl.txt
 $(CLASSIC)/.installed: $(SETUP_FILES) requirements/constraints-classic.txt
 	test -x $(CLASSIC)/bin/python || $(PYTHON) -m venv $(CLASSIC)
 	$(CLASSIC)/bin/python -m pip install -c requirements/constraints-classic.txt -e '.[mm-classic,test]'
+	touch $@
+
+# PyTorch with CUDA, the oldest that is tested: 4.7 GB, no OpenMMLab package.
+$(OTHER_TORCH)/.installed: requirements/constraints-other-torch.txt
+	test -x $(OTHER_TORCH)/bin/python || $(PYTHON) -m venv $(OTHER_TORCH)
+	$(OTHER_TORCH)/bin/python -m pip install -c requirements/constraints-other-torch.txt torch numpy pytest pytest-xdist hypothesis
 	touch $@
 
 # One library serves every environment of this checkout.
