@@ -7,7 +7,7 @@ from stn_det.checks import compute_dtype
 from stn_det.ops._clip import rbox_corners_in_frame
 from stn_det.ops._pairs import rbox_bounds, usable
 from stn_det.ops._suppression import check_nms_arguments, suppress
-from stn_det.ops.box_iou_rotated import clean_rboxes, rotated_overlap
+from stn_det.ops.reference.box_iou_rotated import clean_rboxes, rotated_overlap
 
 
 @torch.no_grad()
