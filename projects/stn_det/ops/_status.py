@@ -9,7 +9,7 @@ OPERATORS = {
     'deform_conv2d': '',
     'ms_deform_attn': '',
     'nms': '',
-    'nms_match': '',
+    'nms_match': 'nms',
     'nms_quadri': '',
     'nms_rotated': '',
     'quadri_iou': '',

@@ -12,26 +12,7 @@
 namespace stn_det {
 namespace {
 
-using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
-
-Element wide_element(const char* name, const Tensor& tensor) {
-  const Element element = element_of(name, tensor);
-  STD_TORCH_CHECK(
-      element == Element::kFloat64 || element == Element::kFloat32, name, " has to be float64 or float32 here");
-  return element;
-}
-
-void check_rows(const char* name, const Tensor& tensor, int64_t size) {
-  STD_TORCH_CHECK(
-      tensor.dim() == 2 && tensor.size(1) == size, name, " has to be of shape (count, ", size, "), and has ",
-      tensor.dim(), " dimensions and ", tensor.numel(), " elements");
-}
-
-void check_same_type(const Tensor& tensor, const Tensor& first) {
-  STD_TORCH_CHECK(
-      tensor.scalar_type() == first.scalar_type(), "all arguments have to be of the dtype of the first shapes");
-}
 
 OverlapArgs arguments(OverlapKind kind, const Tensor& first, const Tensor& second, bool aligned, bool iof) {
   check_rows("first", first, kind == OverlapKind::kHull ? 8 : 5);
