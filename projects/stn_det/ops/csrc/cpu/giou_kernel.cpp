@@ -9,6 +9,8 @@
 namespace stn_det::STN_DET_ISA {
 namespace {
 
+constexpr int64_t kBlocksPerTask = 128;  // of pairs; some 50 us, below which threads cost more than they give
+
 // Negative sides count as 0, and a pair with a box that is not finite is two points at one place.
 template <typename R>
 RBox<R> load_box(const R* raw, MaskOf<R> proper) {
@@ -114,7 +116,7 @@ Vec<A> load_some(const void* values, int64_t begin, int64_t count) {
 template <typename A, bool kBackward>
 void run(const GiouArgs& args) {
   const int64_t blocks = (args.pairs + kLanes<A> - 1) / kLanes<A>;
-  for_ranges(args.parallel_for, 0, blocks, 32, [&](int64_t first_block, int64_t last_block) {
+  for_ranges(args.parallel_for, 0, blocks, kBlocksPerTask, [&](int64_t first_block, int64_t last_block) {
     for (int64_t block = first_block; block < last_block; ++block) {
       const int64_t begin = block * kLanes<A>, lanes = std::min(kLanes<A>, args.pairs - begin);
       Vec<A> raw1[5], raw2[5];

@@ -16,6 +16,7 @@ namespace stn_det::STN_DET_ISA {
 namespace {
 
 constexpr int64_t kRowGroups = 16;
+constexpr int64_t kBlocksPerTask = 256;  // of pairs; some 50 us, below which threads cost more than they give
 
 // The shapes of both sides and their bounds.
 template <typename Pair, typename A>
@@ -131,7 +132,7 @@ void aligned(const OverlapArgs& args) {
   using First = typename Pair::First;
   using Second = typename Pair::Second;
   const int64_t blocks = (args.rows + kLanes<A> - 1) / kLanes<A>;
-  for_ranges(args.parallel_for, 0, blocks, 64, [&](int64_t first_block, int64_t last_block) {
+  for_ranges(args.parallel_for, 0, blocks, kBlocksPerTask, [&](int64_t first_block, int64_t last_block) {
     for (int64_t block = first_block; block < last_block; ++block) {
       const int64_t begin = block * kLanes<A>, lanes = std::min(kLanes<A>, args.rows - begin);
       Vec<A> raw1[First::kRaw], raw2[Second::kRaw], first[First::kReady], second[Second::kReady];
