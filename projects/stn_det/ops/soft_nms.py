@@ -57,9 +57,11 @@ def soft_nms(
     dtype = compute_dtype(boxes, scores)
     wide, current = boxes.to(dtype), scores.to(dtype)
     if is_compiled('soft_nms', boxes.device):
-        index, lowered = torch.ops.stn_det.soft_nms(
+        visits, padded = torch.ops.stn_det.soft_nms(
             wide, current, float(iou_threshold), float(sigma), float(min_score), METHODS.index(method), offset
         )
+        visited = (visits >= 0).nonzero()[:, 0]
+        index, lowered = visits[visited], padded[visited]
     else:
         index, lowered = soft_nms_reference(wide, current, iou_threshold, sigma, min_score, method, offset)
     return torch.cat([boxes[index], lowered.to(boxes.dtype)[:, None]], 1), index
@@ -68,10 +70,10 @@ def soft_nms(
 def _fake(
     boxes: Tensor, scores: Tensor, iou_threshold: float, sigma: float, min_score: float, method: int, offset: int
 ) -> tuple[Tensor, Tensor]:
-    count = torch.library.get_ctx().new_dynamic_size()
-    return scores.new_empty(count, dtype=torch.int64), scores.new_empty(count)
+    return scores.new_empty(scores.shape, dtype=torch.int64), scores.new_empty(scores.shape)
 
 
+# Both results are of length M: after the last visit the indices are -1.
 define(
     'soft_nms(Tensor boxes, Tensor scores, float iou_threshold, float sigma, float min_score, int method, int offset)'
     ' -> (Tensor visits, Tensor lowered)',

@@ -69,13 +69,12 @@ std::tuple<Tensor, Tensor> soft_nms(
   args.offset = static_cast<double>(offset);
   args.method = static_cast<SoftMethod>(method);
   Tensor visits = torch::stable::new_empty(scores, {args.count}, ScalarType::Long);
-  Tensor lowered = torch::stable::new_empty(scores, {args.count});
+  Tensor lowered = torch::stable::new_zeros(scores, {args.count});
   args.visits = static_cast<int64_t*>(visits.mutable_data_ptr());
   args.lowered = lowered.mutable_data_ptr();
-  const int64_t count = has_avx2() ? avx2::soft_nms(args) : baseline::soft_nms(args);
-  return {
-      torch::stable::clone(torch::stable::narrow(visits, 0, 0, count)),
-      torch::stable::clone(torch::stable::narrow(lowered, 0, 0, count))};
+  int64_t visited = has_avx2() ? avx2::soft_nms(args) : baseline::soft_nms(args);
+  for (; visited < args.count; ++visited) args.visits[visited] = -1;
+  return {visits, lowered};
 }
 
 }  // namespace
