@@ -10,13 +10,13 @@ import argparse
 from collections.abc import Callable, Iterator
 
 import torch
-from ops import attention
+from ops import attention, rotated
 from ops.case import Case, measure
 from record import write_record
 
 from stn_det.ops import status
 
-CASES: tuple[Callable[[], Iterator[Case]], ...] = (attention.cases,)
+CASES: tuple[Callable[[], Iterator[Case]], ...] = (attention.cases, rotated.cases)
 
 
 def main() -> None:
