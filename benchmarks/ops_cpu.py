@@ -10,13 +10,13 @@ import argparse
 from collections.abc import Callable, Iterator
 
 import torch
-from ops import attention, deform, roi, warp
+from ops import attention, deform, roi, rotated, warp
 from ops.case import Case, measure
 from record import write_record
 
 from stn_det.ops import status
 
-FAMILIES = (attention, deform, roi, warp)
+FAMILIES = (attention, deform, warp, rotated, roi)
 CASES: tuple[Callable[[], Iterator[Case]], ...] = tuple(family.cases for family in FAMILIES)
 
 

@@ -15,12 +15,16 @@ Run = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Case:
-    """One operator, shape and pass, and the implementations to compare; the first is ours."""
+    """One operator, shape and pass, and the implementations to compare; the first is ours.
+
+    Those named in ``slow`` take seconds and are measured in the first two repetitions only, after none to warm up.
+    """
 
     operator: str
     shape: str
     which: str
     runs: dict[str, Run]
+    slow: tuple[str, ...] = ()
 
 
 def backward_of(function: Callable[..., Tensor], leaves: list[Tensor]) -> Run:
@@ -51,6 +55,8 @@ def measure(case: Case, repetitions: int) -> dict[str, Any]:
     times: dict[str, list[float]] = {name: [] for name in case.runs}
     for repetition in range(repetitions + 1):
         for name, run in case.runs.items():
+            if name in case.slow and repetition not in (1, 2):
+                continue
             start = time.perf_counter()
             run()
             if repetition:

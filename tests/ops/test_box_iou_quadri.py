@@ -8,6 +8,8 @@ import torch
 from stn_det.errors import InputError
 from stn_det.ops import box_iou_quadri, box_iou_rotated
 
+pytestmark = pytest.mark.usefixtures('implementation')
+
 DART = [0, 0, 4, 0, 1, 1, 0, 4]  # reflex corner at (1, 1); area 4
 
 

@@ -4,12 +4,14 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stn_det.errors import InputError
 from stn_det.ops import box_iou_rotated
 from stn_det.ops import box_iou_rotated as iou
+
+pytestmark = pytest.mark.usefixtures('implementation')
 
 
 def row(*values: float, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -185,7 +187,7 @@ BOX = st.tuples(
 
 
 @given(BOX, BOX)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_symmetric_and_in_range(first, second) -> None:
     forth = iou(row(*first), row(*second)).item()
     back = iou(row(*second), row(*first)).item()
@@ -194,7 +196,7 @@ def test_symmetric_and_in_range(first, second) -> None:
 
 
 @given(BOX, BOX, st.floats(-500, 500), st.floats(-500, 500), st.floats(-7, 7))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_invariant_under_a_common_rigid_motion(first, second, dx, dy, turn) -> None:
     def moved(box):
         cx, cy, w, h, theta = box
@@ -206,7 +208,7 @@ def test_invariant_under_a_common_rigid_motion(first, second, dx, dy, turn) -> N
 
 
 @given(BOX)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_box_is_itself_under_its_other_names(box) -> None:
     cx, cy, w, h, theta = box
     first = row(*box, dtype=torch.float64)

@@ -8,6 +8,8 @@ import torch
 from stn_det.errors import InputError
 from stn_det.ops import nms
 
+pytestmark = pytest.mark.usefixtures('implementation')
+
 
 def random_hboxes(count: int) -> torch.Tensor:
     corner, size = 100 * torch.rand(count, 2), 1 + 40 * torch.rand(count, 2)

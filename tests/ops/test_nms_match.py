@@ -8,6 +8,8 @@ import torch
 from stn_det.errors import InputError
 from stn_det.ops import nms, nms_match
 
+pytestmark = pytest.mark.usefixtures('implementation')
+
 
 def test_known_groups() -> None:
     dets = torch.tensor(

@@ -8,6 +8,8 @@ import torch
 from stn_det.errors import InputError
 from stn_det.ops import nms_quadri, nms_rotated, quadri_iou
 
+pytestmark = pytest.mark.usefixtures('implementation')
+
 
 @pytest.mark.parametrize('threshold', [0.0, 0.2, 0.6])
 @pytest.mark.parametrize('labelled', [False, True])

@@ -4,11 +4,13 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stn_det.errors import InputError
 from stn_det.ops import box_iou_rotated, nms_rotated
+
+pytestmark = pytest.mark.usefixtures('implementation')
 
 
 def test_known_case() -> None:
@@ -61,7 +63,7 @@ def test_labels_do_not_see_each_other_and_coordinates_are_not_shifted() -> None:
 
 
 @given(st.integers(0, 10_000), st.floats(0, 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_idempotent_sorted_and_kept_boxes_do_not_clash(seed: int, threshold: float) -> None:
     generator = torch.Generator().manual_seed(seed)
     boxes = torch.rand(40, 5, generator=generator) * torch.tensor([40, 40, 20, 20, 3])

@@ -9,6 +9,8 @@ import torch
 from stn_det.errors import InputError
 from stn_det.ops import box_iou_rotated, quadri_iou
 
+pytestmark = pytest.mark.usefixtures('implementation')
+
 SQUARE = [0, 0, 2, 0, 2, 2, 0, 2]
 
 

@@ -8,6 +8,8 @@ import torch
 from stn_det.errors import InputError
 from stn_det.ops import box_iou_rotated, rotated_iou_giou
 
+pytestmark = pytest.mark.usefixtures('implementation')
+
 
 def row(*values: float) -> torch.Tensor:
     return torch.tensor([values], dtype=torch.float64)

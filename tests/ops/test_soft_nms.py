@@ -8,6 +8,8 @@ import torch
 from stn_det.errors import InputError
 from stn_det.ops import nms, soft_nms
 
+pytestmark = pytest.mark.usefixtures('implementation')
+
 
 def plain_soft_nms(boxes, scores, threshold, sigma, min_score, method, offset):
     scores = dict(enumerate(scores))

@@ -12,7 +12,7 @@ OPERATORS = {
     'ms_deform_attn': '',
     'ms_deform_attn_fused': '',
     'nms': '',
-    'nms_match': '',
+    'nms_match': 'nms',
     'nms_quadri': '',
     'nms_rotated': '',
     'quadri_iou': '',

@@ -11,29 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stn_det.checks import check_float_shape, check_fraction, check_length, check_same_device, check_shape
-from stn_det.errors import InputError
 from stn_det.ops._pairs import PAIRS_PER_CLIP, PAIRS_PER_TEST, PairOverlap, bounds_meet
 
 ROWS_AT_ONCE = 128  # few enough that boxes dropped by one block save work in the next
 
 PairTest = Callable[[Tensor, Tensor], Tensor]
-
-
-def check_nms_arguments(
-    name: str, boxes: Tensor, size: int, scores: Tensor, iou_threshold: float, labels: Tensor | None
-) -> None:
-    """Check what all NMS operators take: boxes (M, size), scores (M,), a threshold and labels (M,) or None."""
-    check_float_shape(name, boxes, ('M', size))
-    check_float_shape('scores', scores, ('M',))
-    check_length('scores', scores, boxes.shape[0], name)
-    check_fraction('iou_threshold', iou_threshold)
-    if labels is not None:
-        check_shape('labels', labels, ('M',))
-        check_length('labels', labels, boxes.shape[0], name)
-        if labels.is_floating_point():
-            raise InputError(f'labels has dtype {labels.dtype}, expected an integer dtype; call labels.long()')
-    check_same_device(**{name: boxes, 'scores': scores, 'labels': labels})
 
 
 def suppress(

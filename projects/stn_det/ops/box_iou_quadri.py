@@ -4,9 +4,10 @@ import torch
 from torch import Tensor
 
 from stn_det.checks import check_choice, check_float_shape, check_same_device, compute_dtype
-from stn_det.ops._clip import clipped_area, quad_corners_in_frame, shoelace
-from stn_det.ops._pairs import check_aligned, overlap_aligned, overlap_matrix, quad_bounds, rbox_bounds, usable
-from stn_det.ops.box_iou_rotated import clean_rboxes
+from stn_det.ops._library import is_compiled
+from stn_det.ops._overlap import define_overlap
+from stn_det.ops._pairs import check_aligned
+from stn_det.ops.reference.box_iou_quadri import box_iou_quadri_reference
 
 
 def box_iou_quadri(boxes: Tensor, quads: Tensor, aligned: bool = False, mode: str = 'iou') -> Tensor:
@@ -33,24 +34,12 @@ def box_iou_quadri(boxes: Tensor, quads: Tensor, aligned: bool = False, mode: st
     check_same_device(boxes=boxes, quads=quads)
     check_choice('mode', mode, ('iou', 'iof'))
     dtype = compute_dtype(boxes, quads)
-    boxes, quads = clean_rboxes(boxes.to(dtype)), quads.to(dtype)
-    quads = torch.where(usable(quads)[:, None], quads, quads.new_zeros(()))
-    box_columns, quad_columns = boxes.t().contiguous(), quads.t().contiguous()
-
-    def overlap(i: Tensor, j: Tensor) -> Tensor:
-        return _box_quad_overlap(box_columns.index_select(1, i), quad_columns.index_select(1, j), mode)
-
+    boxes, quads = boxes.to(dtype), quads.to(dtype)
     if aligned:
         check_aligned('boxes', boxes.shape[0], 'quads', quads.shape[0])
-        return overlap_aligned(boxes.shape[0], boxes.device, overlap)
-    return overlap_matrix(rbox_bounds(boxes), quad_bounds(quads), overlap)
+    if not is_compiled('box_iou_quadri', boxes.device):
+        return box_iou_quadri_reference(boxes, quads, aligned, mode)
+    return torch.ops.stn_det.box_iou_quadri(boxes, quads, aligned, mode == 'iof')
 
 
-def _box_quad_overlap(boxes: Tensor, quads: Tensor, mode: str) -> Tensor:
-    """IoU or IoF (P,) of pairs of clean boxes (5, P) and finite quads (8, P)."""
-    x, y = quad_corners_in_frame(boxes, quads)
-    box_area, quad_area = boxes[2] * boxes[3], shoelace(x, y).abs()
-    intersection = clipped_area(x, y, 0.5 * boxes[2], 0.5 * boxes[3])
-    intersection = torch.minimum(intersection, torch.minimum(box_area, quad_area))
-    whole = box_area if mode == 'iof' else box_area + quad_area - intersection
-    return intersection / torch.where(whole > 0, whole, torch.ones_like(whole))
+define_overlap('box_iou_quadri')

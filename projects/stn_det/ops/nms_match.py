@@ -1,13 +1,12 @@
 """Groups of detections: each kept box with the boxes that it suppresses."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from stn_det.checks import check_float_shape, check_fraction, compute_dtype
-from stn_det.ops._pairs import usable
-from stn_det.ops._suppression import greedy_walk, rank
-from stn_det.ops.nms import hbox_iou
+from stn_det.ops._library import is_compiled
+from stn_det.ops._nms import claims
+from stn_det.ops.reference.nms_match import nms_match_reference
 
 
 @torch.no_grad()
@@ -30,14 +29,11 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[Tensor]:
     check_float_shape('dets', dets, ('M', 5))
     check_fraction('iou_threshold', iou_threshold)
     dets = dets.to(compute_dtype(dets))
-    boxes, columns = dets[:, :4], dets[:, :4].t().contiguous()
-
-    def overlap(i: Tensor, j: Tensor) -> Tensor:
-        return hbox_iou(columns.index_select(1, i), columns.index_select(1, j))
-
-    order = rank(dets[:, 4], usable(boxes))
-    owner = greedy_walk(boxes, None, order, overlap, iou_threshold)
-    members = np.argsort(owner, kind='stable')
-    kept = np.unique(owner)
-    groups = np.split(members, np.searchsorted(owner[members], kept[1:])) if kept.size else []
-    return [order[torch.from_numpy(group).to(order.device)] for group in groups]
+    if not is_compiled('nms', dets.device):
+        return nms_match_reference(dets, iou_threshold)
+    order, owner = claims('nms', dets[:, :4], dets[:, 4], iou_threshold, None)
+    members = order[owner[order] >= 0]
+    place = torch.empty_like(order).scatter_(0, order, torch.arange(order.numel(), device=order.device))
+    groups, by_group = place[owner[members]].sort(stable=True)
+    sizes = torch.unique_consecutive(groups, return_counts=True)[1]
+    return list(members[by_group].split(sizes.tolist()))

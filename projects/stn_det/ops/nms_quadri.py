@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from stn_det.checks import compute_dtype
-from stn_det.ops._clip import shoelace
-from stn_det.ops._convex import convex_overlap
-from stn_det.ops._pairs import quad_bounds, usable
-from stn_det.ops._suppression import check_nms_arguments, suppress
+from stn_det.ops._library import is_compiled
+from stn_det.ops._nms import check_nms_arguments, claims, define_suppression, kept
+from stn_det.ops._pairs import usable
 from stn_det.ops.quadri_iou import clean_hulls
+from stn_det.ops.reference.nms_quadri import nms_quadri_reference
 
 
 @torch.no_grad()
@@ -33,19 +33,11 @@ def nms_quadri(quads: Tensor, scores: Tensor, iou_threshold: float, labels: Tens
     """
     check_nms_arguments('quads', quads, 8, scores, iou_threshold, labels)
     quads = quads.to(compute_dtype(quads))
-    hulls = clean_hulls(quads)
-    columns, bounds = hulls.t().contiguous(), quad_bounds(hulls)
-    sides, areas = bounds.t().contiguous(), shoelace(columns[0::2], columns[1::2])
+    hulls, proper = clean_hulls(quads), usable(quads)
+    if not is_compiled('nms_quadri', quads.device):
+        return nms_quadri_reference(hulls, proper, scores, iou_threshold, labels)
+    hulls = hulls.masked_fill(~proper[:, None], torch.nan)
+    return kept(*claims('nms_quadri', hulls, scores, iou_threshold, labels))
 
-    def overlap(i: Tensor, j: Tensor) -> Tensor:
-        return convex_overlap(columns.index_select(1, i), columns.index_select(1, j), 'iou')
 
-    def may_exceed(i: Tensor, j: Tensor) -> Tensor:
-        first, second = sides.index_select(1, i), sides.index_select(1, j)
-        width = torch.minimum(first[2], second[2]) - torch.maximum(first[0], second[0])
-        height = torch.minimum(first[3], second[3]) - torch.maximum(first[1], second[1])
-        # The intersection lies within both bounds, the union is at least the larger quad.
-        shared = torch.minimum(width * height, torch.minimum(areas[i], areas[j]))
-        return shared * (1 + 1e-5) >= iou_threshold * torch.maximum(areas[i], areas[j])
-
-    return suppress(bounds, scores, labels, usable(quads), overlap, iou_threshold, may_exceed)
+define_suppression('nms_quadri')

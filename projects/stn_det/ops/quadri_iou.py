@@ -4,8 +4,11 @@ import torch
 from torch import Tensor
 
 from stn_det.checks import check_choice, check_float_shape, check_same_device, compute_dtype
-from stn_det.ops._convex import convex_overlap, hull_of_quads
-from stn_det.ops._pairs import check_aligned, overlap_aligned, overlap_matrix, quad_bounds, usable
+from stn_det.ops._convex import hull_of_quads
+from stn_det.ops._library import is_compiled
+from stn_det.ops._overlap import define_overlap
+from stn_det.ops._pairs import check_aligned, usable
+from stn_det.ops.reference.quadri_iou import quadri_iou_reference
 
 
 def quadri_iou(quads1: Tensor, quads2: Tensor, aligned: bool = False, mode: str = 'iou') -> Tensor:
@@ -32,17 +35,16 @@ def quadri_iou(quads1: Tensor, quads2: Tensor, aligned: bool = False, mode: str 
     check_choice('mode', mode, ('iou', 'iof'))
     dtype = compute_dtype(quads1, quads2)
     hulls1, hulls2 = clean_hulls(quads1.to(dtype)), clean_hulls(quads2.to(dtype))
-    columns1, columns2 = hulls1.t().contiguous(), hulls2.t().contiguous()
-
-    def overlap(i: Tensor, j: Tensor) -> Tensor:
-        return convex_overlap(columns1.index_select(1, i), columns2.index_select(1, j), mode)
-
     if aligned:
         check_aligned('quads1', hulls1.shape[0], 'quads2', hulls2.shape[0])
-        return overlap_aligned(hulls1.shape[0], hulls1.device, overlap)
-    return overlap_matrix(quad_bounds(hulls1), quad_bounds(hulls2), overlap)
+    if not is_compiled('quadri_iou', hulls1.device):
+        return quadri_iou_reference(hulls1, hulls2, aligned, mode)
+    return torch.ops.stn_det.quadri_iou(hulls1, hulls2, aligned, mode == 'iof')
 
 
 def clean_hulls(quads: Tensor) -> Tensor:
     """Hulls (M, 8) of quads (M, 8); those that are not finite become zeros, which also stops their gradient."""
     return hull_of_quads(torch.where(usable(quads)[:, None], quads, quads.new_zeros(())))
+
+
+define_overlap('quadri_iou')

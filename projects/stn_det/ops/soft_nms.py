@@ -4,13 +4,13 @@ Soft-NMS: Improving Object Detection With One Line of Code, https://arxiv.org/ab
 mean in mmcv.
 """
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from stn_det.checks import check_choice, check_float_shape, check_length, check_same_device, compute_dtype
 from stn_det.errors import InputError
-from stn_det.ops._pairs import usable
+from stn_det.ops._library import define, is_compiled
+from stn_det.ops.reference.soft_nms import soft_nms_reference
 
 METHODS = ('naive', 'linear', 'gaussian')
 
@@ -55,47 +55,27 @@ def soft_nms(
     if not sigma > 0:
         raise InputError(f'sigma is {sigma!r}, expected a positive number')
     dtype = compute_dtype(boxes, scores)
-    proper = usable(boxes.to(dtype)) & ~scores.isnan()
-    current = torch.where(proper, scores.to(dtype), -torch.inf).cpu().numpy().copy()
-    current[current < min_score] = -np.inf
-    visits, lowered = _visit(boxes.to(dtype).cpu().numpy(), current, iou_threshold, sigma, min_score, method, offset)
-    index = torch.from_numpy(visits).to(boxes.device)
-    final = torch.from_numpy(lowered).to(boxes)
-    return torch.cat([boxes[index], final[:, None]], 1), index
+    wide, current = boxes.to(dtype), scores.to(dtype)
+    if is_compiled('soft_nms', boxes.device):
+        visits, padded = torch.ops.stn_det.soft_nms(
+            wide, current, float(iou_threshold), float(sigma), float(min_score), METHODS.index(method), offset
+        )
+        visited = (visits >= 0).nonzero()[:, 0]
+        index, lowered = visits[visited], padded[visited]
+    else:
+        index, lowered = soft_nms_reference(wide, current, iou_threshold, sigma, min_score, method, offset)
+    return torch.cat([boxes[index], lowered.to(boxes.dtype)[:, None]], 1), index
 
 
-def _visit(
-    boxes: np.ndarray,
-    scores: np.ndarray,
-    iou_threshold: float,
-    sigma: float,
-    min_score: float,
-    method: str,
-    offset: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (K,) and scores (K,) in the order of the visits; a score of -inf marks a box that is gone."""
-    remaining = np.flatnonzero(scores > -np.inf)
-    visits, lowered = np.empty(remaining.size, np.int64), np.empty(remaining.size, scores.dtype)
-    count = 0
-    while remaining.size:
-        place = int(scores[remaining].argmax())
-        best = remaining[place]
-        visits[count], lowered[count] = best, scores[best]
-        count += 1
-        remaining = np.delete(remaining, place)
-        scores[remaining] *= _decay(_iou(boxes[best], boxes[remaining], offset), iou_threshold, sigma, method)
-        remaining = remaining[scores[remaining] >= min_score]
-    return visits[:count], lowered[:count]
+def _fake(
+    boxes: Tensor, scores: Tensor, iou_threshold: float, sigma: float, min_score: float, method: int, offset: int
+) -> tuple[Tensor, Tensor]:
+    return scores.new_empty(scores.shape, dtype=torch.int64), scores.new_empty(scores.shape)
 
 
-def _decay(overlap: np.ndarray, iou_threshold: float, sigma: float, method: str) -> np.ndarray:
-    if method == 'gaussian':
-        return np.exp(-(overlap * overlap) / sigma)
-    return np.where(overlap >= iou_threshold, 0.0 if method == 'naive' else 1 - overlap, 1.0).astype(overlap.dtype)
-
-
-def _iou(box: np.ndarray, boxes: np.ndarray, offset: int) -> np.ndarray:
-    size = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]) + offset
-    shared = np.maximum(size, 0).prod(1)
-    union = (box[2:] - box[:2] + offset).prod() + (boxes[:, 2:] - boxes[:, :2] + offset).prod(1) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+# Both results are of length M: after the last visit the indices are -1.
+define(
+    'soft_nms(Tensor boxes, Tensor scores, float iou_threshold, float sigma, float min_score, int method, int offset)'
+    ' -> (Tensor visits, Tensor lowered)',
+    _fake,
+)

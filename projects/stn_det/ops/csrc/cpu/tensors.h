@@ -33,4 +33,24 @@ inline void check_sum_type(const char* name, const torch::stable::Tensor& tensor
       tensor.scalar_type() == sum_type(value), name, " has to be float64 for float64 features and float32 otherwise");
 }
 
+// For operators that Python hands float64 or float32 only.
+inline Element wide_element(const char* name, const torch::stable::Tensor& tensor) {
+  const Element element = element_of(name, tensor);
+  STD_TORCH_CHECK(
+      element == Element::kFloat64 || element == Element::kFloat32, name, " has to be float64 or float32 here");
+  return element;
+}
+
+// Raises unless the tensor is of shape (count, size).
+inline void check_rows(const char* name, const torch::stable::Tensor& tensor, int64_t size) {
+  STD_TORCH_CHECK(
+      tensor.dim() == 2 && tensor.size(1) == size, name, " has to be of shape (count, ", size, "), and has ",
+      tensor.dim(), " dimensions and ", tensor.numel(), " elements");
+}
+
+inline void check_same_type(const torch::stable::Tensor& tensor, const torch::stable::Tensor& first) {
+  STD_TORCH_CHECK(
+      tensor.scalar_type() == first.scalar_type(), "all arguments have to be of the dtype of the first shapes");
+}
+
 }  // namespace stn_det

@@ -1,0 +1,89 @@
+// Entry points of non-maximum suppression on the CPU. Shapes and dtypes are checked in Python; what could reach memory
+// outside the tensors is checked here again.
+#include "nms.h"
+
+#include <torch/csrc/stable/library.h>
+
+#include <tuple>
+
+#include "tensors.h"
+#include "torch_parallel.h"
+
+namespace stn_det {
+namespace {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+const int64_t* check_indices(const char* name, const Tensor& tensor, int64_t count) {
+  STD_TORCH_CHECK(
+      tensor.scalar_type() == ScalarType::Long && tensor.dim() == 1 && tensor.size(0) == count, name,
+      " has to be int64 of shape (", count, ",)");
+  return static_cast<const int64_t*>(tensor.const_data_ptr());
+}
+
+template <NmsKind kKind>
+Tensor nms(Tensor boxes, Tensor order, Tensor labels, double iou_threshold) {
+  boxes = torch::stable::contiguous(boxes);
+  order = torch::stable::contiguous(order);
+  labels = torch::stable::contiguous(labels);
+  check_rows("boxes", boxes, kKind == NmsKind::kHBox ? 4 : kKind == NmsKind::kRotated ? 5 : 8);
+  NmsArgs args{};
+  args.kind = kKind;
+  args.element = wide_element("boxes", boxes);
+  args.count = boxes.size(0);
+  args.boxes = boxes.const_data_ptr();
+  args.order = check_indices("order", order, args.count);
+  args.labels = check_indices("labels", labels, args.count);
+  for (int64_t i = 0; i < args.count; ++i) {
+    STD_TORCH_CHECK(
+        args.order[i] >= 0 && args.order[i] < args.count, "order holds ", args.order[i], ", expected an index below ",
+        args.count);
+  }
+  args.threshold = iou_threshold;
+  Tensor owner = torch::stable::empty_like(order);
+  args.owner = static_cast<int64_t*>(owner.mutable_data_ptr());
+  has_avx2() ? avx2::nms(args) : baseline::nms(args);
+  return owner;
+}
+
+std::tuple<Tensor, Tensor> soft_nms(
+    Tensor boxes, Tensor scores, double iou_threshold, double sigma, double min_score, int64_t method, int64_t offset) {
+  boxes = torch::stable::contiguous(boxes);
+  scores = torch::stable::contiguous(scores);
+  check_rows("boxes", boxes, 4);
+  check_same_type(scores, boxes);
+  SoftNmsArgs args{};
+  args.element = wide_element("boxes", boxes);
+  args.count = boxes.size(0);
+  STD_TORCH_CHECK(
+      scores.numel() == args.count, "scores has ", scores.numel(), " elements, expected ", args.count, " like boxes");
+  // A lane remembers the number of its best vector in an integer as wide as a score.
+  STD_TORCH_CHECK(args.count < (int64_t{1} << 31), "boxes has ", args.count, " rows, expected fewer than 2^31");
+  STD_TORCH_CHECK(method >= 0 && method <= 2, "method is ", method, ", expected 0, 1 or 2");
+  args.boxes = boxes.const_data_ptr();
+  args.scores = scores.const_data_ptr();
+  args.threshold = iou_threshold;
+  args.sigma = sigma;
+  args.min_score = min_score;
+  args.offset = static_cast<double>(offset);
+  args.method = static_cast<SoftMethod>(method);
+  Tensor visits = torch::stable::new_empty(scores, {args.count}, ScalarType::Long);
+  Tensor lowered = torch::stable::new_zeros(scores, {args.count});
+  args.visits = static_cast<int64_t*>(visits.mutable_data_ptr());
+  args.lowered = lowered.mutable_data_ptr();
+  int64_t visited = has_avx2() ? avx2::soft_nms(args) : baseline::soft_nms(args);
+  for (; visited < args.count; ++visited) args.visits[visited] = -1;
+  return {visits, lowered};
+}
+
+}  // namespace
+}  // namespace stn_det
+
+STABLE_TORCH_LIBRARY_IMPL(stn_det, CPU, m) {
+  using stn_det::NmsKind;
+  m.impl("nms", TORCH_BOX(&stn_det::nms<NmsKind::kHBox>));
+  m.impl("nms_rotated", TORCH_BOX(&stn_det::nms<NmsKind::kRotated>));
+  m.impl("nms_quadri", TORCH_BOX(&stn_det::nms<NmsKind::kHull>));
+  m.impl("soft_nms", TORCH_BOX(&stn_det::soft_nms));
+}

@@ -1,0 +1,131 @@
+// Entry points of the overlap operators on the CPU. Shapes and dtypes are checked in Python; what could reach memory
+// outside the tensors is checked here again.
+#include "overlap.h"
+
+#include <torch/csrc/stable/library.h>
+
+#include <tuple>
+
+#include "tensors.h"
+#include "torch_parallel.h"
+
+namespace stn_det {
+namespace {
+
+using torch::stable::Tensor;
+
+OverlapArgs arguments(OverlapKind kind, const Tensor& first, const Tensor& second, bool aligned, bool iof) {
+  check_rows("first", first, kind == OverlapKind::kHull ? 8 : 5);
+  check_rows("second", second, kind == OverlapKind::kRotated ? 5 : 8);
+  check_same_type(second, first);
+  STD_TORCH_CHECK(
+      !aligned || first.size(0) == second.size(0), "aligned compares row by row, but there are ", first.size(0),
+      " first and ", second.size(0), " second shapes");
+  OverlapArgs args{};
+  args.kind = kind;
+  args.element = wide_element("first", first);
+  args.aligned = aligned;
+  args.iof = iof;
+  args.rows = first.size(0);
+  args.columns = second.size(0);
+  args.first = first.const_data_ptr();
+  args.second = second.const_data_ptr();
+  args.parallel_for = torch_parallel_for_ranges;
+  return args;
+}
+
+template <OverlapKind kKind>
+Tensor overlap(Tensor first, Tensor second, bool aligned, bool iof) {
+  first = torch::stable::contiguous(first);
+  second = torch::stable::contiguous(second);
+  OverlapArgs args = arguments(kKind, first, second, aligned, iof);
+  Tensor output = aligned ? torch::stable::new_empty(first, {args.rows})
+                          : torch::stable::new_empty(first, {args.rows, args.columns});
+  args.output = output.mutable_data_ptr();
+  if (output.numel() > 0) has_avx2() ? avx2::overlap_forward(args) : baseline::overlap_forward(args);
+  return output;
+}
+
+template <OverlapKind kKind>
+std::tuple<Tensor, Tensor> overlap_backward(
+    Tensor grad_output, Tensor first, Tensor second, bool aligned, bool iof) {
+  grad_output = torch::stable::contiguous(grad_output);
+  first = torch::stable::contiguous(first);
+  second = torch::stable::contiguous(second);
+  OverlapArgs args = arguments(kKind, first, second, aligned, iof);
+  check_same_type(grad_output, first);
+  const bool fits = aligned ? grad_output.dim() == 1 && grad_output.size(0) == args.rows
+                            : grad_output.dim() == 2 && grad_output.size(0) == args.rows &&
+                                  grad_output.size(1) == args.columns;
+  STD_TORCH_CHECK(fits, "grad_output does not have the shape of the output");
+  Tensor grad_first = torch::stable::new_zeros(first, first.sizes());
+  Tensor grad_second = torch::stable::new_zeros(second, second.sizes());
+  args.grad_output = grad_output.const_data_ptr();
+  args.grad_first = grad_first.mutable_data_ptr();
+  args.grad_second = grad_second.mutable_data_ptr();
+  if (grad_output.numel() > 0) has_avx2() ? avx2::overlap_backward(args) : baseline::overlap_backward(args);
+  return {grad_first, grad_second};
+}
+
+GiouArgs giou_arguments(const Tensor& first, const Tensor& second) {
+  check_rows("boxes1", first, 5);
+  check_rows("boxes2", second, 5);
+  check_same_type(second, first);
+  STD_TORCH_CHECK(
+      first.size(0) == second.size(0), "boxes1 has ", first.size(0), " rows and boxes2 has ", second.size(0));
+  GiouArgs args{};
+  args.element = wide_element("boxes1", first);
+  args.pairs = first.size(0);
+  args.first = first.const_data_ptr();
+  args.second = second.const_data_ptr();
+  args.parallel_for = torch_parallel_for_ranges;
+  return args;
+}
+
+std::tuple<Tensor, Tensor> rotated_iou_giou(Tensor first, Tensor second) {
+  first = torch::stable::contiguous(first);
+  second = torch::stable::contiguous(second);
+  GiouArgs args = giou_arguments(first, second);
+  Tensor iou = torch::stable::new_empty(first, {args.pairs});
+  Tensor giou = torch::stable::new_empty(first, {args.pairs});
+  args.iou = iou.mutable_data_ptr();
+  args.giou = giou.mutable_data_ptr();
+  has_avx2() ? avx2::giou_forward(args) : baseline::giou_forward(args);
+  return {iou, giou};
+}
+
+std::tuple<Tensor, Tensor> rotated_iou_giou_backward(Tensor grad_iou, Tensor grad_giou, Tensor first, Tensor second) {
+  grad_iou = torch::stable::contiguous(grad_iou);
+  grad_giou = torch::stable::contiguous(grad_giou);
+  first = torch::stable::contiguous(first);
+  second = torch::stable::contiguous(second);
+  GiouArgs args = giou_arguments(first, second);
+  check_same_type(grad_iou, first);
+  check_same_type(grad_giou, first);
+  STD_TORCH_CHECK(
+      grad_iou.numel() == args.pairs && grad_giou.numel() == args.pairs, "grad_iou and grad_giou need ", args.pairs,
+      " elements");
+  Tensor grad_first = torch::stable::empty_like(first);
+  Tensor grad_second = torch::stable::empty_like(second);
+  args.grad_iou = grad_iou.const_data_ptr();
+  args.grad_giou = grad_giou.const_data_ptr();
+  args.grad_first = grad_first.mutable_data_ptr();
+  args.grad_second = grad_second.mutable_data_ptr();
+  has_avx2() ? avx2::giou_backward(args) : baseline::giou_backward(args);
+  return {grad_first, grad_second};
+}
+
+}  // namespace
+}  // namespace stn_det
+
+STABLE_TORCH_LIBRARY_IMPL(stn_det, CPU, m) {
+  using stn_det::OverlapKind;
+  m.impl("box_iou_rotated", TORCH_BOX(&stn_det::overlap<OverlapKind::kRotated>));
+  m.impl("box_iou_rotated_backward", TORCH_BOX(&stn_det::overlap_backward<OverlapKind::kRotated>));
+  m.impl("box_iou_quadri", TORCH_BOX(&stn_det::overlap<OverlapKind::kBoxQuad>));
+  m.impl("box_iou_quadri_backward", TORCH_BOX(&stn_det::overlap_backward<OverlapKind::kBoxQuad>));
+  m.impl("quadri_iou", TORCH_BOX(&stn_det::overlap<OverlapKind::kHull>));
+  m.impl("quadri_iou_backward", TORCH_BOX(&stn_det::overlap_backward<OverlapKind::kHull>));
+  m.impl("rotated_iou_giou", TORCH_BOX(&stn_det::rotated_iou_giou));
+  m.impl("rotated_iou_giou_backward", TORCH_BOX(&stn_det::rotated_iou_giou_backward));
+}

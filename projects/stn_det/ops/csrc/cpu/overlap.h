@@ -1,0 +1,59 @@
+// What the host code and the kernels of the overlap operators share.
+//
+// Letters: M first shapes, N second shapes, F and S numbers that describe one.
+#pragma once
+
+#include <cstdint>
+
+#include "element.h"
+#include "parallel.h"
+
+namespace stn_det {
+
+// Rotated boxes (5 numbers) with rotated boxes, rotated boxes with simple quadrilaterals (8), hulls (8) with hulls.
+enum class OverlapKind { kRotated, kBoxQuad, kHull };
+
+struct OverlapArgs {
+  OverlapKind kind;
+  Element element;          // of everything: kFloat64 or kFloat32
+  bool aligned, iof;        // aligned: M = N and the matrix is its diagonal
+  int64_t rows, columns;    // M, N
+  const void* first;        // (M, F)
+  const void* second;       // (N, S)
+  void* output;             // (M, N) or (M,), forward only
+  const void* grad_output;  // as output, backward only
+  void* grad_first;         // (M, F)
+  void* grad_second;        // (N, S)
+  ParallelFor parallel_for;
+};
+
+// IoU and GIoU of M pairs of rotated boxes.
+struct GiouArgs {
+  Element element;
+  int64_t pairs;
+  const void* first;      // (M, 5)
+  const void* second;     // (M, 5)
+  void* iou;              // (M,), forward only
+  void* giou;             // (M,)
+  const void* grad_iou;   // (M,), backward only
+  const void* grad_giou;  // (M,)
+  void* grad_first;       // (M, 5)
+  void* grad_second;      // (M, 5)
+  ParallelFor parallel_for;
+};
+
+namespace baseline {
+void overlap_forward(const OverlapArgs& args);
+void overlap_backward(const OverlapArgs& args);
+void giou_forward(const GiouArgs& args);
+void giou_backward(const GiouArgs& args);
+}  // namespace baseline
+
+namespace avx2 {
+void overlap_forward(const OverlapArgs& args);
+void overlap_backward(const OverlapArgs& args);
+void giou_forward(const GiouArgs& args);
+void giou_backward(const GiouArgs& args);
+}  // namespace avx2
+
+}  // namespace stn_det
