@@ -102,7 +102,8 @@ def suppression_cases() -> Iterator[Case]:
     scores = torch.rand(10000, generator=torch.Generator().manual_seed(2))
     for threshold in (0.1, 0.5):
         runs: dict[str, Run] = {'stn_det': partial(ops.nms_rotated, boxes, scores, threshold)}
-        for name, function in _mmcv('nms_rotated').items():
+        # At a threshold of 0.5 mmcv takes 40 s.
+        for name, function in _mmcv('nms_rotated').items() if threshold < 0.5 else ():
             runs[name] = partial(_second, function, boxes, scores, threshold)
         runs['stn_det, plain PyTorch'] = partial(nms_rotated_reference, boxes, scores, threshold, None)
         yield _case('nms_rotated', f'10000 on 1024 px, threshold {threshold}', runs, share=1e-3, slow=('mmcv',))

@@ -1,4 +1,4 @@
-// What the shared geometry asks of a number, for vectors of 32 bytes; one pair of boxes a lane.
+// What the shared geometry asks of a number, for the vectors of simd.h; one pair of boxes a lane.
 #pragma once
 
 #include <cmath>

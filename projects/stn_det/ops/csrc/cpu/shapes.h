@@ -1,4 +1,4 @@
-// The shapes that overlap is measured of, eight (float) or four (double) at a time.
+// The shapes that overlap is measured of, a vector of them at a time.
 //
 // A shape says how many numbers describe it (kRaw), how many are kept once it is prepared (kReady), how to prepare it, its
 // axis-aligned bounds and its area. A pair of shapes says their overlap and its gradients. The overlaps are functions of

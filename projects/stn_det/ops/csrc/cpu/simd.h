@@ -1,4 +1,4 @@
-// Vectors of 32 bytes through the compiler's extensions: one source for every instruction set.
+// Vectors as wide as the processor's, through the compiler's extensions: one source for every instruction set.
 //
 // A file that includes this is compiled once per instruction set, each time with another STN_DET_ISA, so that no inline
 // function built for one processor is linked into the code of another. For the same reason it includes no header of torch.
@@ -26,14 +26,21 @@ struct BFloat16 {
   uint16_t bits;
 };
 
+// Wider ones than the processor has are slow: their comparisons are taken apart lane by lane.
+#ifdef __AVX2__
+constexpr int64_t kVectorBytes = 32;
+#else
+constexpr int64_t kVectorBytes = 16;
+#endif
+
 template <typename A>
 struct VecOf {
-  typedef A type __attribute__((vector_size(32)));
+  typedef A type __attribute__((vector_size(kVectorBytes)));
 };
 template <typename A>
 using Vec = typename VecOf<A>::type;
 template <typename A>
-constexpr int64_t kLanes = 32 / sizeof(A);
+constexpr int64_t kLanes = kVectorBytes / sizeof(A);
 
 inline float to_float(Float16 x) {
   _Float16 value;
