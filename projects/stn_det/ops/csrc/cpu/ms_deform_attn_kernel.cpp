@@ -35,11 +35,15 @@ inline void prefetch_corners(const T* value, int64_t pixel, int64_t columns, int
   prefetch_pixel(top + (columns + 1) * stride);
 }
 
-// Weighted sum of `Blocks` vectors of channels over all points.
+// Weighted sum of `Blocks` vectors of channels over all points. Between them the pixels of the row after this one are asked
+// for, a few at a time: all at once they are more than the processor keeps track of.
 template <int Blocks, typename T, typename A>
-inline void sum_points(const T* value, const PointBlock<A>& points, int64_t count, int64_t stride, T* output) {
+inline void sum_points(
+    const T* value, const PointBlock<A>& points, int64_t count, int64_t stride, const T* next_value,
+    const PointBlock<A>& next, T* output) {
   Vec<A> total[Blocks] = {};
   for (int64_t i = 0; i < count; ++i) {
+    if (next_value != nullptr) prefetch_corners(next_value, next.pixel[i], next.columns[i], stride);
     const int64_t first = points.pixel[i] * stride, below = first + points.columns[i] * stride;
     const int64_t at[4] = {first, first + stride, below, below + stride};
     if (points.inside[i] == 15) {
@@ -78,13 +82,16 @@ inline T sum_channel(const T* value, const PointBlock<A>& points, int64_t count,
 
 template <typename T, typename A>
 inline void sum_row(
-    const T* value, const PointBlock<A>& points, int64_t count, int64_t stride, int64_t channels, T* output) {
+    const T* value, const PointBlock<A>& points, int64_t count, int64_t stride, int64_t channels, const T* next_value,
+    const PointBlock<A>& next, T* output) {
   int64_t done = 0;
   for (; done + 4 * kLanes<A> <= channels; done += 4 * kLanes<A>) {
-    sum_points<4, T, A>(value + done, points, count, stride, output + done);
+    sum_points<4, T, A>(value + done, points, count, stride, next_value, next, output + done);
+    next_value = nullptr;
   }
   for (; done + kLanes<A> <= channels; done += kLanes<A>) {
-    sum_points<1, T, A>(value + done, points, count, stride, output + done);
+    sum_points<1, T, A>(value + done, points, count, stride, next_value, next, output + done);
+    next_value = nullptr;
   }
   for (; done < channels; ++done) output[done] = sum_channel<T, A>(value + done, points, count, stride);
 }
@@ -129,15 +136,21 @@ void forward(const AttentionArgs& args) {
   if (is_fused(args)) make_frames<A>(args);
   const int64_t channels = args.channels, stride = args.heads * channels;
   for_ranges(args.parallel_for, 0, args.images * args.queries * args.heads, 64, [&](int64_t begin, int64_t end) {
-    PointBlock<A> points = all_levels<A>(args);
+    PointBlock<A> blocks[2] = {all_levels<A>(args), all_levels<A>(args)};
     const int64_t samples = args.levels * args.points;
-    for (int64_t row = begin; row < end; ++row) {
-      const int64_t query = row / args.heads, head = row % args.heads, image = query / args.queries;
-      locate_row<A>(args, query, head, points);
+    const auto find = [&](int64_t row) {
+      PointBlock<A>& points = blocks[row % 2];
+      locate_row<A>(args, row / args.heads, row % args.heads, points);
       points.find_corners(samples);
-      const T* value = static_cast<const T*>(args.value) + (image * args.positions * args.heads + head) * channels;
-      for (int64_t i = 0; i < samples; ++i) prefetch_corners(value, points.pixel[i], points.columns[i], stride);
-      sum_row<T, A>(value, points, samples, stride, channels, static_cast<T*>(args.output) + row * channels);
+      const int64_t image = row / args.heads / args.queries;
+      return static_cast<const T*>(args.value) + (image * args.positions * args.heads + row % args.heads) * channels;
+    };
+    const T* next_value = find(begin);
+    for (int64_t row = begin; row < end; ++row) {
+      const T* value = next_value;
+      next_value = row + 1 < end ? find(row + 1) : nullptr;
+      T* output = static_cast<T*>(args.output) + row * channels;
+      sum_row<T, A>(value, blocks[row % 2], samples, stride, channels, next_value, blocks[(row + 1) % 2], output);
     }
   });
 }

@@ -43,7 +43,7 @@ struct PointBlock {
 
   // Fills in everything below `weight` for the first `count` points.
   void find_corners(int64_t count) {
-    typedef Int Ints __attribute__((vector_size(32)));
+    using Ints = Vec<Int>;
     const Vec<A> zero = {};
     for (int64_t i = 0; i < count; i += kLanes<A>) {
       const Vec<A> w = load<A>(&width[i]), h = load<A>(&height[i]), attention = load<A>(&weight[i]);
@@ -80,7 +80,7 @@ struct PointBlock {
 
 // exp of numbers that are not positive, at most 2 ulp off; NaN stays NaN.
 inline Vec<float> exp_negative(Vec<float> x) {
-  typedef int32_t Ints __attribute__((vector_size(32)));
+  using Ints = Vec<int32_t>;
   const Ints tiny = x < -87.0f;
   const Vec<float> zero = {};
   x = tiny ? zero : x;

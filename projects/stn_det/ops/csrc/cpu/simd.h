@@ -105,16 +105,12 @@ inline Vec<A> load(const T* p) {
 // The first and the second numbers of as many pairs as a vector has lanes.
 template <typename A>
 inline void load_pairs(const A* p, Vec<A>& first, Vec<A>& second) {
+  using Int = std::conditional_t<sizeof(A) == 4, int32_t, int64_t>;
   const Vec<A> low = load<A>(p), high = load<A>(p + kLanes<A>);
-  if constexpr (kLanes<A> == 8) {
-    typedef int32_t Ints __attribute__((vector_size(32)));
-    first = __builtin_shuffle(low, high, Ints{0, 2, 4, 6, 8, 10, 12, 14});
-    second = __builtin_shuffle(low, high, Ints{1, 3, 5, 7, 9, 11, 13, 15});
-  } else {
-    typedef int64_t Ints __attribute__((vector_size(32)));
-    first = __builtin_shuffle(low, high, Ints{0, 2, 4, 6});
-    second = __builtin_shuffle(low, high, Ints{1, 3, 5, 7});
-  }
+  Vec<Int> even;
+  for (int64_t i = 0; i < kLanes<A>; ++i) even[i] = static_cast<Int>(2 * i);
+  first = __builtin_shuffle(low, high, even);
+  second = __builtin_shuffle(low, high, even + 1);
 }
 
 template <typename A, typename T>
