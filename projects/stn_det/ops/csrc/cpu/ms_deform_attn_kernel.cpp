@@ -1,7 +1,7 @@
 // Multi-scale deformable attention on the CPU; compiled once per instruction set.
 //
-// Forward: one row (image, query, head) at a time; the corners of all its points first, then the sum over them for blocks
-// of channels that stay in registers.
+// Forward: one row (image, query, head) at a time; the corners of all its points become a list of taps, which is then
+// summed over blocks of channels that stay in registers.
 //
 // Backward: one task for each image, level and head (or several heads). The value gradients of two tasks never touch, so
 // there are no atomics and the result does not depend on the number of threads. Where samples are dense a task works on a
@@ -35,65 +35,52 @@ inline void prefetch_corners(const T* value, int64_t pixel, int64_t columns, int
   prefetch_pixel(top + (columns + 1) * stride);
 }
 
-// Weighted sum of `Blocks` vectors of channels over all points. Between them the pixels of the row after this one are asked
-// for, a few at a time: all at once they are more than the processor keeps track of.
-template <int Blocks, typename T, typename A>
-inline void sum_points(
-    const T* value, const PointBlock<A>& points, int64_t count, int64_t stride, const T* next_value,
-    const PointBlock<A>& next, T* output) {
-  Vec<A> total[Blocks] = {};
-  for (int64_t i = 0; i < count; ++i) {
-    if (next_value != nullptr) prefetch_corners(next_value, next.pixel[i], next.columns[i], stride);
-    const int64_t first = points.pixel[i] * stride, below = first + points.columns[i] * stride;
-    const int64_t at[4] = {first, first + stride, below, below + stride};
-    if (points.inside[i] == 15) {
-      const A weight[4] = {points.corner[0][i], points.corner[1][i], points.corner[2][i], points.corner[3][i]};
-      for (int block = 0; block < Blocks; ++block) {
-        const T* channel = value + block * kLanes<A>;
-        total[block] += load<A>(channel + at[0]) * weight[0] + load<A>(channel + at[1]) * weight[1] +
-                        load<A>(channel + at[2]) * weight[2] + load<A>(channel + at[3]) * weight[3];
-      }
-    } else if (points.inside[i] != 0) {
-      for (int corner = 0; corner < 4; ++corner) {
-        if (!(points.inside[i] >> corner & 1)) continue;
-        const T* pixel = value + at[corner];
-        for (int block = 0; block < Blocks; ++block) {
-          total[block] += load<A>(pixel + block * kLanes<A>) * points.corner[corner][i];
-        }
-      }
-    }
-  }
-  for (int block = 0; block < Blocks; ++block) store<A>(output + block * kLanes<A>, total[block]);
-}
+// A pixel to read: its first channel, from the image's and head's first value, and its weight.
+template <typename A>
+struct Tap {
+  int64_t offset;
+  A weight;
+};
 
-// One channel, for what is left over of the vectors.
+// The corners of all points that lie in their level, in order, each asked for; returns their number, at most four a point.
 template <typename T, typename A>
-inline T sum_channel(const T* value, const PointBlock<A>& points, int64_t count, int64_t stride) {
-  A total = 0;
+inline int64_t collect_taps(const T* value, const PointBlock<A>& points, int64_t count, int64_t stride, Tap<A>* taps) {
+  Tap<A>* tap = taps;
   for (int64_t i = 0; i < count; ++i) {
     const int64_t first = points.pixel[i] * stride, below = first + points.columns[i] * stride;
     const int64_t at[4] = {first, first + stride, below, below + stride};
     for (int corner = 0; corner < 4; ++corner) {
-      if (points.inside[i] >> corner & 1) total += widen<A>(value[at[corner]]) * points.corner[corner][i];
+      if (!(points.inside[i] >> corner & 1)) continue;
+      *tap++ = {at[corner], points.corner[corner][i]};
+      prefetch_pixel(value + at[corner]);
     }
   }
-  return narrow<T>(total);
+  return tap - taps;
+}
+
+// Weighted sum of `Blocks` vectors of channels over all taps.
+template <int Blocks, typename T, typename A>
+inline void sum_taps(const T* value, const Tap<A>* taps, int64_t count, T* output) {
+  Vec<A> total[Blocks] = {};
+  for (int64_t tap = 0; tap < count; ++tap) {
+    const T* pixel = value + taps[tap].offset;
+    for (int block = 0; block < Blocks; ++block) total[block] += load<A>(pixel + block * kLanes<A>) * taps[tap].weight;
+  }
+  for (int block = 0; block < Blocks; ++block) store<A>(output + block * kLanes<A>, total[block]);
 }
 
 template <typename T, typename A>
-inline void sum_row(
-    const T* value, const PointBlock<A>& points, int64_t count, int64_t stride, int64_t channels, const T* next_value,
-    const PointBlock<A>& next, T* output) {
+inline void sum_row(const T* value, const Tap<A>* taps, int64_t count, int64_t channels, T* output) {
   int64_t done = 0;
   for (; done + 4 * kLanes<A> <= channels; done += 4 * kLanes<A>) {
-    sum_points<4, T, A>(value + done, points, count, stride, next_value, next, output + done);
-    next_value = nullptr;
+    sum_taps<4, T, A>(value + done, taps, count, output + done);
   }
-  for (; done + kLanes<A> <= channels; done += kLanes<A>) {
-    sum_points<1, T, A>(value + done, points, count, stride, next_value, next, output + done);
-    next_value = nullptr;
+  for (; done + kLanes<A> <= channels; done += kLanes<A>) sum_taps<1, T, A>(value + done, taps, count, output + done);
+  for (; done < channels; ++done) {
+    A total = 0;
+    for (int64_t tap = 0; tap < count; ++tap) total += widen<A>(value[taps[tap].offset + done]) * taps[tap].weight;
+    output[done] = narrow<T>(total);
   }
-  for (; done < channels; ++done) output[done] = sum_channel<T, A>(value + done, points, count, stride);
 }
 
 // Pixels and weights of all points of the row `query * G + head`.
@@ -136,21 +123,16 @@ void forward(const AttentionArgs& args) {
   if (is_fused(args)) make_frames<A>(args);
   const int64_t channels = args.channels, stride = args.heads * channels;
   for_ranges(args.parallel_for, 0, args.images * args.queries * args.heads, 64, [&](int64_t begin, int64_t end) {
-    PointBlock<A> blocks[2] = {all_levels<A>(args), all_levels<A>(args)};
+    PointBlock<A> points = all_levels<A>(args);
     const int64_t samples = args.levels * args.points;
-    const auto find = [&](int64_t row) {
-      PointBlock<A>& points = blocks[row % 2];
-      locate_row<A>(args, row / args.heads, row % args.heads, points);
-      points.find_corners(samples);
-      const int64_t image = row / args.heads / args.queries;
-      return static_cast<const T*>(args.value) + (image * args.positions * args.heads + row % args.heads) * channels;
-    };
-    const T* next_value = find(begin);
+    std::vector<Tap<A>> taps(4 * samples);
     for (int64_t row = begin; row < end; ++row) {
-      const T* value = next_value;
-      next_value = row + 1 < end ? find(row + 1) : nullptr;
-      T* output = static_cast<T*>(args.output) + row * channels;
-      sum_row<T, A>(value, blocks[row % 2], samples, stride, channels, next_value, blocks[(row + 1) % 2], output);
+      const int64_t query = row / args.heads, head = row % args.heads, image = query / args.queries;
+      locate_row<A>(args, query, head, points);
+      points.find_corners(samples);
+      const T* value = static_cast<const T*>(args.value) + (image * args.positions * args.heads + head) * channels;
+      const int64_t count = collect_taps<T, A>(value, points, samples, stride, taps.data());
+      sum_row<T, A>(value, taps.data(), count, channels, static_cast<T*>(args.output) + row * channels);
     }
   });
 }
