@@ -76,12 +76,12 @@ def compile_library(folder: Path | None = None, verbose: bool = False) -> Path:
     out = (folder or _writable_folder()) / library_name()
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(os.cpu_count()) as pool:
-        commands, objects = [], []
-        for source, name, extra in _units():
-            objects.append(str(Path(scratch) / f'{name}.o'))
+        units, commands = _units(), []
+        for source, name, extra in units:
             includes = () if source.stem.endswith('_kernel') else ('-isystem', str(torch / 'include'))
-            commands.append([compiler, *FLAGS, *extra, *includes, '-c', str(source), '-o', objects[-1]])
+            commands.append([compiler, *FLAGS, *extra, *includes, '-c', str(source), '-o', f'{scratch}/{name}.o'])
         list(pool.map(lambda command: _run(command, verbose), commands))
+        objects = [f'{scratch}/{name}.o' for name in _in_link_order([name for _, name, _ in units])]
         temporary = out.with_name(f'.{out.name}.{os.getpid()}.tmp')
         libraries = ('-L', str(torch / 'lib'), '-ltorch_cpu')
         _run([compiler, '-shared', '-o', str(temporary), *objects, *libraries, '-Wl,--as-needed', '-Wl,-s'], verbose)
@@ -103,6 +103,17 @@ def _units() -> list[tuple[Path, str, tuple[str, ...]]]:
         for isa, flags in INSTRUCTION_SETS.items():
             units.append((source, f'{source.stem}_{isa}', (f'-DSTN_DET_ISA={isa}', *flags)))
     return units
+
+
+def _in_link_order(names: Sequence[str]) -> list[str]:
+    """Names of objects with those for special processors last.
+
+    Of a function of the standard library that several objects hold, the linker keeps the first: it has to be one that
+    every processor runs.
+    """
+    return sorted(
+        names, key=lambda name: name.endswith(tuple(f'_{isa}' for isa, flags in INSTRUCTION_SETS.items() if flags))
+    )
 
 
 def _compiler() -> str:

@@ -10,8 +10,9 @@
 
 namespace stn_det {
 
-// Where the points of a query lie and what they weigh comes in one of two forms. Given: `locations` and `weights`. Fused:
-// `references`, `offsets` and `logits`; then the gradients to `locations` and `weights` are those to `offsets` and `logits`.
+// Where the points of a query lie and what they weigh comes in one of two forms. Given: `locations` and `weights`.
+// Fused: `references`, `offsets` and `logits`; then the gradients to `locations` and `weights` are those to `offsets`
+// and `logits`.
 //
 // All numbers but value and output are float64 where the value is float64, else float32, and so are sums.
 struct AttentionArgs {

@@ -10,8 +10,8 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
-#include <vector>
 
+#include "buffer.h"
 #include "ms_deform_attn_points.h"
 
 namespace stn_det::STN_DET_ISA {
@@ -109,30 +109,32 @@ inline void locate_row(const AttentionArgs& args, int64_t query, int64_t head, P
 }
 
 template <typename A>
-PointBlock<A> all_levels(const AttentionArgs& args) {
-  PointBlock<A> points(args.levels * args.points);
-  for (int64_t i = 0; i < args.levels * args.points; ++i) {
-    const int64_t level = i / args.points;
-    points.set_level(i, args.shapes[2 * level], args.shapes[2 * level + 1], args.starts[level]);
+void set_all_levels(const AttentionArgs& args, PointBlock<A>& points) {
+  for (int64_t level = 0, i = 0; level < args.levels; ++level) {
+    for (int64_t point = 0; point < args.points; ++point, ++i) {
+      points.set_level(i, args.shapes[2 * level], args.shapes[2 * level + 1], args.starts[level]);
+    }
   }
-  return points;
 }
 
 template <typename T, typename A>
 void forward(const AttentionArgs& args) {
   if (is_fused(args)) make_frames<A>(args);
   const int64_t channels = args.channels, stride = args.heads * channels;
-  for_ranges(args.parallel_for, 0, args.images * args.queries * args.heads, 64, [&](int64_t begin, int64_t end) {
-    PointBlock<A> points = all_levels<A>(args);
+  for_ranges(args.parallel_for, 0, args.images * args.queries, 16, [&](int64_t begin, int64_t end) {
     const int64_t samples = args.levels * args.points;
-    std::vector<Tap<A>> taps(4 * samples);
-    for (int64_t row = begin; row < end; ++row) {
-      const int64_t query = row / args.heads, head = row % args.heads, image = query / args.queries;
-      locate_row<A>(args, query, head, points);
-      points.find_corners(samples);
-      const T* value = static_cast<const T*>(args.value) + (image * args.positions * args.heads + head) * channels;
-      const int64_t count = collect_taps<T, A>(value, points, samples, stride, taps.data());
-      sum_row<T, A>(value, taps.data(), count, channels, static_cast<T*>(args.output) + row * channels);
+    PointBlock<A> points(samples);
+    set_all_levels<A>(args, points);
+    Buffer<Tap<A>> taps(4 * samples);
+    for (int64_t query = begin; query < end; ++query) {
+      const T* value = static_cast<const T*>(args.value) + query / args.queries * args.positions * stride;
+      T* output = static_cast<T*>(args.output) + query * stride;
+      for (int64_t head = 0; head < args.heads; ++head, value += channels, output += channels) {
+        locate_row<A>(args, query, head, points);
+        points.find_corners(samples);
+        const int64_t count = collect_taps<T, A>(value, points, samples, stride, taps.data());
+        sum_row<T, A>(value, taps.data(), count, channels, output);
+      }
     }
   });
 }
@@ -195,7 +197,7 @@ inline void visit_point(
 template <int Blocks, typename T, typename A>
 inline void visit_queries(
     const AttentionArgs& args, const Slice<T, A>& slice, int64_t begin, int64_t count, int64_t head,
-    PointBlock<A>& points, std::vector<A>& dots) {
+    PointBlock<A>& points, Buffer<A>& dots) {
   const bool fused = is_fused(args);
   const A width = points.width[0], height = points.height[0];
   const int64_t sizes = args.points, samples = args.levels * sizes;
@@ -221,16 +223,17 @@ inline void visit_queries(
     prefetch_corners(value, points.pixel[i], points.columns[i], slice.stride);
     prefetch_corners(grad_value, points.pixel[i], points.columns[i], slice.stride);
   }
-  for (int64_t i = 0; i < count * sizes; ++i) {
-    if (i + 4 < count * sizes) {
-      prefetch_corners(value, points.pixel[i + 4], points.columns[i + 4], slice.stride);
-      prefetch_corners(grad_value, points.pixel[i + 4], points.columns[i + 4], slice.stride);
-    }
-    const A* grad = grad_output + i / sizes * args.heads * args.channels;
-    if (points.inside[i] != 0) {
-      visit_point<Blocks, T, A>(value, grad_value, grad, points, i, slice.stride, args.channels, &dots[4 * i]);
-    } else {
-      std::fill_n(&dots[4 * i], 4, A(0));
+  for (int64_t query = 0, i = 0; query < count; ++query, grad_output += args.heads * args.channels) {
+    for (int64_t point = 0; point < sizes; ++point, ++i) {
+      if (i + 4 < count * sizes) {
+        prefetch_corners(value, points.pixel[i + 4], points.columns[i + 4], slice.stride);
+        prefetch_corners(grad_value, points.pixel[i + 4], points.columns[i + 4], slice.stride);
+      }
+      if (points.inside[i] != 0) {
+        visit_point<Blocks, T, A>(value, grad_value, grad_output, points, i, slice.stride, args.channels, &dots[4 * i]);
+      } else {
+        std::fill_n(&dots[4 * i], 4, A(0));
+      }
     }
   }
   A* grad_locations = static_cast<A*>(args.grad_locations);
@@ -254,7 +257,7 @@ template <int Blocks, typename T, typename A>
 void visit_slice(const AttentionArgs& args, const Slice<T, A>& slice) {
   const int64_t height = args.shapes[2 * slice.level], width = args.shapes[2 * slice.level + 1];
   PointBlock<A> points(kQueriesAtOnce * args.points);
-  std::vector<A> dots(4 * kQueriesAtOnce * args.points);
+  Buffer<A> dots(4 * kQueriesAtOnce * args.points);
   for (int64_t i = 0; i < kQueriesAtOnce * args.points; ++i) points.set_level(i, height, width, 0);
   for (int64_t query = 0; query < args.queries; query += kQueriesAtOnce) {
     const int64_t count = std::min(kQueriesAtOnce, args.queries - query);
@@ -348,10 +351,10 @@ void locate_all(const AttentionArgs& args) {
 
 // From the gradients of pixels and weights to those of offsets, logits and references.
 template <typename A>
-void unfuse_query(const AttentionArgs& args, int64_t query, A* weights, Frame<A>* grad_frames) {
+void unfuse_query(const AttentionArgs& args, int64_t query, A* weights, PointFrame<A>* grad_frames) {
   const int64_t samples = args.levels * args.points;
-  const Frame<A>* frames = static_cast<const Frame<A>*>(args.frames) + query * args.levels;
-  std::fill_n(grad_frames, args.levels, Frame<A>{});
+  const PointFrame<A>* frames = static_cast<const PointFrame<A>*>(args.frames) + query * args.levels;
+  std::fill_n(grad_frames, args.levels, PointFrame<A>{});
   for (int64_t head = 0; head < args.heads; ++head) {
     const int64_t first = (query * args.heads + head) * samples;
     const A* offsets = static_cast<const A*>(args.offsets) + 2 * first;
@@ -360,19 +363,22 @@ void unfuse_query(const AttentionArgs& args, int64_t query, A* weights, Frame<A>
     softmax<A>(static_cast<const A*>(args.logits) + first, samples, weights);
     A mean = 0;
     for (int64_t i = 0; i < samples; ++i) mean += weights[i] * grad_logits[i];
-    for (int64_t i = 0; i < samples; ++i) {
-      grad_logits[i] = weights[i] * (grad_logits[i] - mean);
-      const Frame<A>& frame = frames[i / args.points];
-      Frame<A>& grad = grad_frames[i / args.points];
-      const A grad_x = grad_offsets[2 * i], grad_y = grad_offsets[2 * i + 1];
-      grad.origin_x += grad_x;
-      grad.origin_y += grad_y;
-      grad.xx += grad_x * offsets[2 * i];
-      grad.xy += grad_x * offsets[2 * i + 1];
-      grad.yx += grad_y * offsets[2 * i];
-      grad.yy += grad_y * offsets[2 * i + 1];
-      grad_offsets[2 * i] = frame.xx * grad_x + frame.yx * grad_y;
-      grad_offsets[2 * i + 1] = frame.xy * grad_x + frame.yy * grad_y;
+    for (int64_t level = 0, i = 0; level < args.levels; ++level) {
+      const PointFrame<A> frame = frames[level];
+      PointFrame<A> grad = grad_frames[level];
+      for (int64_t point = 0; point < args.points; ++point, ++i) {
+        grad_logits[i] = weights[i] * (grad_logits[i] - mean);
+        const A grad_x = grad_offsets[2 * i], grad_y = grad_offsets[2 * i + 1];
+        grad.origin_x += grad_x;
+        grad.origin_y += grad_y;
+        grad.xx += grad_x * offsets[2 * i];
+        grad.xy += grad_x * offsets[2 * i + 1];
+        grad.yx += grad_y * offsets[2 * i];
+        grad.yy += grad_y * offsets[2 * i + 1];
+        grad_offsets[2 * i] = frame.xx * grad_x + frame.yx * grad_y;
+        grad_offsets[2 * i + 1] = frame.xy * grad_x + frame.yy * grad_y;
+      }
+      grad_frames[level] = grad;
     }
   }
   for (int64_t level = 0; level < args.levels; ++level) {
@@ -391,8 +397,8 @@ void backward(const AttentionArgs& args) {
   if (args.heads > 0) visit_all<T, A>(args);
   if (!fused) return;
   for_ranges(args.parallel_for, 0, args.images * args.queries, 64, [&](int64_t begin, int64_t end) {
-    std::vector<A> weights(args.levels * args.points);
-    std::vector<Frame<A>> grad_frames(args.levels);
+    Buffer<A> weights(args.levels * args.points);
+    Buffer<PointFrame<A>> grad_frames(args.levels);
     for (int64_t query = begin; query < end; ++query) {
       unfuse_query<A>(args, query, weights.data(), grad_frames.data());
     }

@@ -6,8 +6,8 @@
 #include <cmath>
 #include <cstdint>
 #include <type_traits>
-#include <vector>
 
+#include "buffer.h"
 #include "ms_deform_attn.h"
 #include "simd.h"
 
@@ -19,20 +19,15 @@ template <typename A>
 struct PointBlock {
   using Int = std::conditional_t<std::is_same_v<A, float>, int32_t, int64_t>;
 
-  std::vector<A> width, height;      // of the point's level
-  std::vector<Int> columns, start;   // the same width, and the first position of the level
-  std::vector<A> x, y, weight;
-  std::vector<Int> pixel;            // position of the top left corner, which may lie outside the level
-  std::vector<A> right, bottom;      // distance from the left and top pixels, in [0, 1)
-  std::vector<A> corner[4];          // weights: top left, top right, bottom left, bottom right
-  std::vector<Int> inside;           // 15: all corners lie in the level; else a bit a corner
+  Buffer<A> width, height;      // of the point's level
+  Buffer<Int> columns, start;   // the same width, and the first position of the level
+  Buffer<A> x, y, weight;
+  Buffer<Int> pixel;            // position of the top left corner, which may lie outside the level
+  Buffer<A> right, bottom;      // distance from the left and top pixels, in [0, 1)
+  Buffer<A> corner[4];          // weights: top left, top right, bottom left, bottom right
+  Buffer<Int> inside;           // 15: all corners lie in the level; else a bit a corner
 
-  explicit PointBlock(int64_t size) {
-    const int64_t room = (size + kLanes<A> - 1) / kLanes<A> * kLanes<A>;
-    for (auto* part : {&width, &height, &x, &y, &weight, &right, &bottom}) part->resize(room);
-    for (auto& part : corner) part.resize(room);
-    for (auto* part : {&columns, &start, &pixel, &inside}) part->resize(room);
-  }
+  explicit PointBlock(int64_t size) : PointBlock(RoomFor{(size + kLanes<A> - 1) / kLanes<A> * kLanes<A>}) {}
 
   void set_level(int64_t point, int64_t rows, int64_t level_columns, int64_t first) {
     height[point] = static_cast<A>(rows);
@@ -76,6 +71,17 @@ struct PointBlock {
       std::memcpy(&inside[i], &corners, sizeof(Ints));
     }
   }
+
+ private:
+  struct RoomFor {
+    int64_t count;
+  };
+
+  explicit PointBlock(RoomFor room)
+      : width(room.count), height(room.count), columns(room.count), start(room.count), x(room.count), y(room.count),
+        weight(room.count), pixel(room.count), right(room.count), bottom(room.count),
+        corner{Buffer<A>(room.count), Buffer<A>(room.count), Buffer<A>(room.count), Buffer<A>(room.count)},
+        inside(room.count) {}
 };
 
 // exp of numbers that are not positive, at most 2 ulp off; NaN stays NaN.
@@ -135,13 +141,13 @@ inline void softmax(const A* logits, int64_t count, A* weights) {
 
 // Pixel of a point from its offset: (x, y) = (origin_x, origin_y) + [[xx, xy], [yx, yy]] (offset_x, offset_y).
 template <typename A>
-struct Frame {
+struct PointFrame {
   A origin_x, origin_y, xx, xy, yx, yy;
 };
 
 template <typename A>
-inline Frame<A> frame_of(const A* reference, int64_t size, A height, A width, int64_t points) {
-  Frame<A> frame = {reference[0] * width - A(0.5), reference[1] * height - A(0.5), 1, 0, 0, 1};
+inline PointFrame<A> frame_of(const A* reference, int64_t size, A height, A width, int64_t points) {
+  PointFrame<A> frame = {reference[0] * width - A(0.5), reference[1] * height - A(0.5), 1, 0, 0, 1};
   if (size == 2) return frame;
   const A half_w = reference[2] * width / static_cast<A>(2 * points);
   const A half_h = reference[3] * height / static_cast<A>(2 * points);
@@ -156,7 +162,7 @@ inline Frame<A> frame_of(const A* reference, int64_t size, A height, A width, in
 // The chain rule through frame_of.
 template <typename A>
 inline void frame_backward(
-    const A* reference, int64_t size, A height, A width, int64_t points, const Frame<A>& grad, A* grad_reference) {
+    const A* reference, int64_t size, A height, A width, int64_t points, const PointFrame<A>& grad, A* grad_reference) {
   grad_reference[0] = grad.origin_x * width;
   grad_reference[1] = grad.origin_y * height;
   if (size == 2) return;
@@ -173,7 +179,7 @@ inline void frame_backward(
 template <typename A>
 void make_frames(const AttentionArgs& args) {
   const A* references = static_cast<const A*>(args.references);
-  Frame<A>* frames = static_cast<Frame<A>*>(args.frames);
+  PointFrame<A>* frames = static_cast<PointFrame<A>*>(args.frames);
   for_ranges(args.parallel_for, 0, args.images * args.queries, 256, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin * args.levels; i < end * args.levels; ++i) {
       const int64_t* shape = args.shapes + 2 * (i % args.levels);
@@ -188,10 +194,10 @@ void make_frames(const AttentionArgs& args) {
 template <typename A>
 inline void locate_fused(const AttentionArgs& args, int64_t query, int64_t head, A* x, A* y, int64_t step, A* weights) {
   const int64_t samples = args.levels * args.points, row = query * args.heads + head;
-  const Frame<A>* frames = static_cast<const Frame<A>*>(args.frames) + query * args.levels;
+  const PointFrame<A>* frames = static_cast<const PointFrame<A>*>(args.frames) + query * args.levels;
   const A* offsets = static_cast<const A*>(args.offsets) + 2 * row * samples;
   for (int64_t level = 0, i = 0; level < args.levels; ++level) {
-    const Frame<A> frame = frames[level];
+    const PointFrame<A> frame = frames[level];
     for (int64_t point = 0; point < args.points; ++point, ++i) {
       const A offset_x = offsets[2 * i], offset_y = offsets[2 * i + 1];
       x[i * step] = frame.origin_x + frame.xx * offset_x + frame.xy * offset_y;

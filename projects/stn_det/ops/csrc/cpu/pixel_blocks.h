@@ -22,7 +22,7 @@ struct Planes {
 
 // Memory that grows and is not cleared.
 template <typename A>
-class Buffer {
+class GrowingBuffer {
  public:
   A* of(int64_t size) {
     if (size > size_) {
@@ -85,7 +85,8 @@ inline void transpose(Vec<A>* x) {
 
 // Channels of `count` pixels of a row from (y, x) on, of which `channels` exist, to (count, block).
 template <typename T, typename A>
-__attribute__((noinline)) void pack_row(const Planes<const T>& from, int64_t y, int64_t x, int64_t count, int64_t channels, int64_t block, A* to) {
+__attribute__((noinline)) void pack_row(
+    const Planes<const T>& from, int64_t y, int64_t x, int64_t count, int64_t channels, int64_t block, A* to) {
   constexpr int64_t kWide = kLanes<A>;
   for (int64_t first = 0; first < block; first += kWide) {
     const int64_t present = channels - first < 0 ? 0 : channels - first < kWide ? channels - first : kWide;
@@ -121,7 +122,8 @@ __attribute__((noinline)) void pack_row(const Planes<const T>& from, int64_t y, 
 
 // The opposite: (count, block) to the channels that exist.
 template <typename T, typename A>
-__attribute__((noinline)) void unpack_row(const A* from, int64_t block, const Planes<T>& to, int64_t y, int64_t x, int64_t count, int64_t channels) {
+__attribute__((noinline)) void unpack_row(
+    const A* from, int64_t block, const Planes<T>& to, int64_t y, int64_t x, int64_t count, int64_t channels) {
   constexpr int64_t kWide = kLanes<A>;
   for (int64_t first = 0; first < block && first < channels; first += kWide) {
     const int64_t present = channels - first < kWide ? channels - first : kWide;

@@ -134,7 +134,7 @@ struct Points {
 
 // Columns, or rows, that the points read: index, weight and its derivative to the coordinate. Index -1: nothing to read.
 template <typename A, int K>
-struct AxisTaps {
+struct WarpTaps {
   int32_t index[K][kPitch];
   A weight[K][kPitch];
   A slope[K][kPitch];
@@ -169,7 +169,7 @@ inline double cubic_far_slope(double d) { return (3 * kCubic * d - 10 * kCubic) 
 // `slopes`: for a gradient to the coordinates, which needs pixels of weight 0 too. Without it they are not read, so that
 // an identity keeps infinite neighbours out.
 template <typename A, int K, WarpPadding P>
-void find_taps(const double* at, int64_t count, int64_t length, bool slopes, AxisTaps<A, K>& taps) {
+void find_taps(const double* at, int64_t count, int64_t length, bool slopes, WarpTaps<A, K>& taps) {
   const double size = static_cast<double>(length), last = size - 1;
   for (int64_t i = 0; i < count; ++i) {
     const double x = std::abs(at[i]) <= DBL_MAX ? at[i] : std::numeric_limits<double>::quiet_NaN();
@@ -210,7 +210,7 @@ void find_taps(const double* at, int64_t count, int64_t length, bool slopes, Axi
 
 template <typename A, int K>
 __attribute__((noinline)) void find_taps(
-    WarpPadding padding, const double* at, int64_t count, int64_t length, bool slopes, AxisTaps<A, K>& taps) {
+    WarpPadding padding, const double* at, int64_t count, int64_t length, bool slopes, WarpTaps<A, K>& taps) {
   switch (padding) {
     case WarpPadding::kZeros: return find_taps<A, K, WarpPadding::kZeros>(at, count, length, slopes, taps);
     case WarpPadding::kBorder: return find_taps<A, K, WarpPadding::kBorder>(at, count, length, slopes, taps);
@@ -220,7 +220,7 @@ __attribute__((noinline)) void find_taps(
 
 // First index and number of indices that the taps span; 0 when they read nothing.
 template <typename A, int K>
-void find_span(const AxisTaps<A, K>& taps, int64_t count, int64_t& first, int64_t& length) {
+void find_span(const WarpTaps<A, K>& taps, int64_t count, int64_t& first, int64_t& length) {
   uint32_t low = std::numeric_limits<uint32_t>::max();  // -1 is the largest of all
   int32_t high = -1;
   for (int k = 0; k < K; ++k) {

@@ -34,10 +34,10 @@ struct Frame {
 template <typename A, int K>
 struct Workspace {
   Points points;
-  AxisTaps<A, K> x, y;
+  WarpTaps<A, K> x, y;
   int32_t column[K][kPitch], row[K][kPitch];  // of a point's pixels in the copy, rows times its pitch: the sum is a pixel
   double slope_x[kPitch], slope_y[kPitch], slope_depth[kPitch];
-  Buffer<A> pixels, sums, line;
+  GrowingBuffer<A> pixels, sums, line;
 };
 
 // Rows and columns of equal tiles, their widths in whole vectors.
@@ -53,7 +53,8 @@ struct Tiling {
 
   Tile at(const WarpArgs& args, int64_t row, int64_t column) const {
     const int64_t top = row * height, left = column * width;
-    return {top, left, std::min(height, args.out_height - top), std::max<int64_t>(0, std::min(width, args.out_width - left))};
+    const int64_t rest = std::max<int64_t>(0, args.out_width - left);
+    return {top, left, std::min(height, args.out_height - top), std::min(width, rest)};
   }
 };
 

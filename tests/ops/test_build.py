@@ -1,0 +1,70 @@
+"""How the operators are compiled."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from stn_det.ops import _build
+
+
+def test_kernels_are_compiled_for_every_instruction_set_and_the_rest_once() -> None:
+    units = _build._units()
+    names = [name for _, name, _ in units]
+    assert len(names) == len(set(names))
+    for source in (_build.SOURCES / 'cpu').glob('*.cpp'):
+        expected = len(_build.INSTRUCTION_SETS) if source.stem.endswith('_kernel') else 1
+        assert sum(path == source for path, _, _ in units) == expected
+    assert all(('-mavx2' in flags) == name.endswith('_avx2') for _, name, flags in units)
+
+
+def test_what_every_processor_runs_is_linked_first() -> None:
+    """The linker keeps the first copy of a function of the standard library, for all objects that use it."""
+    ordered = _build._in_link_order(['a_kernel_avx2', 'a_kernel_baseline', 'b', 'c_kernel_avx2', 'c_kernel_baseline'])
+    assert ordered == ['a_kernel_baseline', 'b', 'c_kernel_baseline', 'a_kernel_avx2', 'c_kernel_avx2']
+
+
+def test_kernels_include_no_header_of_torch() -> None:
+    """Inline functions of torch would be compiled for a special processor and linked into all code."""
+    headers = {path.name: path for path in _build.SOURCES.rglob('*.h')}
+
+    def included(path: Path) -> set[Path]:
+        names = {line.split('"')[1] for line in path.read_text().splitlines() if line.startswith('#include "')}
+        return {headers[name.rpartition('/')[2]] for name in names}
+
+    def reachable(path: Path) -> set[Path]:
+        found, waiting = set(), {path}
+        while waiting:
+            found |= waiting
+            waiting = set().union(*(included(one) for one in waiting)) - found
+        return found
+
+    kernels = list((_build.SOURCES / 'cpu').glob('*_kernel.cpp'))
+    assert kernels
+    for kernel in kernels:
+        for path in reachable(kernel):
+            assert '#include <torch' not in path.read_text(), f'{kernel.name} includes torch through {path.name}'
+
+
+def test_classes_of_headers_have_names_of_their_own() -> None:
+    """Two classes of one name in one namespace would share their inline functions, whichever the linker finds first."""
+    found: dict[str, set[str]] = {}
+    for path in _build.SOURCES.rglob('*.h'):
+        for name in re.findall(r'^(?:struct|class) (\w+)', path.read_text(), re.MULTILINE):
+            found.setdefault(name, set()).add(path.name)
+    shared = {name: files for name, files in found.items() if len(files) > 1}
+    assert found
+    assert not shared
+
+
+def test_a_compiler_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv('PATH', str(tmp_path))
+    monkeypatch.delenv('CXX', raising=False)
+    with pytest.raises(_build.BuildError, match=r'no C\+\+ compiler found; install g\+\+'):
+        _build.compile_library(tmp_path)
+
+
+def test_another_machine_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(_build.platform, 'machine', lambda: 'aarch64')
+    with pytest.raises(_build.BuildError, match='compile on Linux x86_64, this is linux aarch64'):
+        _build.compile_library(tmp_path)
