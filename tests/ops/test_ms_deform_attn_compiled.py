@@ -123,6 +123,14 @@ def test_level_outside_the_value_is_refused() -> None:
         ms_deform_attn(value, sizes.index_fill(0, torch.tensor([0]), 2**62), start, locations, weights)
 
 
+def test_more_positions_than_the_kernel_counts_are_refused() -> None:
+    """Without channels, so that they take no memory."""
+    value = torch.zeros(1, 2**31, 1, 0)
+    shapes, start = torch.tensor([[2**16, 2**15]]), torch.tensor([0])
+    with pytest.raises(RuntimeError, match='value has 2147483648 positions, expected fewer than'):
+        ms_deform_attn(value, shapes, start, torch.zeros(1, 1, 1, 1, 1, 2), torch.zeros(1, 1, 1, 1, 1))
+
+
 @pytest.mark.parametrize('dtype', [torch.float64, torch.float32, torch.bfloat16])
 def test_opcheck(dtype) -> None:
     arguments = tuple(part.requires_grad_() if part.is_floating_point() else part for part in inputs(dtype))
