@@ -51,6 +51,73 @@ def test_prime_queries_and_any_number_of_points(checks, queries, points, batch) 
         torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
 
 
+PYRAMID = [(19, 21), (10, 11), (5, 6)]  # more than a tile of 8 x 16 queries, and no multiple of it
+
+
+@pytest.mark.parametrize('channels', [3, 8, 16, 32])
+def test_queries_that_are_the_positions_of_the_levels(checks, channels) -> None:
+    """An encoder: queries are taken in tiles, from copies of the levels."""
+    arguments = inputs(queries=19 * 21 + 10 * 11 + 5 * 6, heads=2, channels=channels, points=4, shapes=PYRAMID)
+    for one, other in zip(
+        checks.gradients(ms_deform_attn, arguments), checks.gradients(ms_deform_attn_reference, arguments)
+    ):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize('channels', [3, 8, 16, 32])
+def test_few_queries(checks, channels) -> None:
+    """A decoder: fewer samples than would pay for copies of the levels."""
+    arguments = inputs(queries=11, channels=channels, points=4, shapes=PYRAMID)
+    for one, other in zip(
+        checks.gradients(ms_deform_attn, arguments), checks.gradients(ms_deform_attn_reference, arguments)
+    ):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize('queries', [11, 500])
+def test_positions_between_levels_belong_to_none(checks, queries) -> None:
+    value, sizes, start, locations, weights = inputs(queries=queries, shapes=PYRAMID)
+    shift = torch.tensor([2, 5, 6])  # positions that are left out before each level
+    kept = torch.cat([start[i] + shift[i] + torch.arange(int(sizes[i].prod())) for i in range(3)])
+    wide = torch.full((2, value.shape[1] + 9, *value.shape[2:]), math.nan, dtype=torch.float64)
+    wide[:, kept] = value
+    found = checks.gradients(ms_deform_attn, (wide, sizes, start + shift, locations, weights))
+    wanted = checks.gradients(ms_deform_attn, (value, sizes, start, locations, weights))
+    assert torch.equal(found[1][:, kept], wanted[1])
+    found[1][:, kept] = 0
+    assert not found[1].any()
+    for one, other in zip(found[:1] + found[2:], wanted[:1] + wanted[2:]):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize('queries', [11, 500])
+@pytest.mark.parametrize('empty', [(0, 7), (7, 0), (0, 0), (2**40, 0)])
+def test_level_without_pixels_reads_nothing(checks, queries, empty) -> None:
+    value, sizes, start, locations, weights = inputs(queries=queries, shapes=PYRAMID)
+    shapes = torch.cat([sizes[:1], torch.tensor([empty]), sizes[1:]])
+    starts = torch.cat([start[:1], start[1:2], start[1:]])
+    twice = torch.tensor([0, 0, 1, 2])
+    output, grad_value, grad_locations, grad_weights = checks.gradients(
+        ms_deform_attn, (value, shapes, starts, locations[:, :, :, twice], weights[:, :, :, twice])
+    )
+    wanted = checks.gradients(ms_deform_attn, (value, sizes, start, locations, weights))
+    for one, other in zip((output, grad_value, grad_locations[:, :, :, [0, 2, 3]]), wanted):
+        assert torch.equal(one, other)
+    assert not grad_locations[:, :, :, 1].any()
+    assert not grad_weights[:, :, :, 1].any()
+
+
+@pytest.mark.parametrize('queries', [11, 500])
+def test_a_pixel_that_is_no_number_stays_where_it_is(queries) -> None:
+    """Points beyond the last row and column read zeros, not the pixel that lies next in memory."""
+    value, sizes, start, _, weights = inputs(torch.float32, queries=queries, shapes=[(4, 6), (3, 3)])
+    x, y = torch.rand(2, 2, queries, 3, 2, 5, generator=torch.Generator().manual_seed(0))
+    value[:, [0, 5, 18, 23, 24, 26, 30, 32]] = math.nan  # the corners of both levels
+    outside = torch.stack([torch.where(x < 0.5, x - 1, x + 1), 3 * y - 1], -1)  # left or right of the map
+    assert not ms_deform_attn(value, sizes, start, outside, weights).any()
+    assert not ms_deform_attn(value, sizes, start, outside.flip(-1), weights).any()  # above or below
+
+
 def test_gradient_at_the_edges_of_a_level(checks) -> None:
     """Locations that land on pixel -1, on the last pixel, half a pixel from it, and beyond."""
     shapes, size = [(4, 6)], 6
@@ -111,7 +178,7 @@ def test_any_layout_of_the_arguments(checks) -> None:
 
 
 def test_the_number_of_threads_changes_no_bit(checks) -> None:
-    arguments = inputs(torch.float32, queries=500, heads=4, channels=32)
+    arguments = inputs(torch.float32, queries=539, heads=4, channels=32, shapes=PYRAMID)
     checks.same_for_any_number_of_threads(lambda: checks.gradients(ms_deform_attn, arguments))
 
 

@@ -1,5 +1,5 @@
-// Entry points of multi-scale deformable attention on the CPU. Shapes and dtypes are checked in Python; what could reach
-// memory outside the tensors is checked here again.
+// Entry points of multi-scale deformable attention on the CPU. Shapes and dtypes are checked in Python; what could
+// reach memory outside the tensors is checked here again.
 #include <torch/csrc/stable/library.h>
 
 #include <algorithm>
@@ -83,7 +83,8 @@ Tensor backward(const Tensor& grad_output, const Tensor& value, AttentionArgs& a
   STD_TORCH_CHECK(
       grad_output.numel() == args.images * args.queries * args.heads * args.channels,
       "grad_output does not have the shape of the output");
-  Tensor grad_value = torch::stable::new_zeros(value, value.sizes(), sum_type(value));
+  Tensor grad_value = samples_are_dense(args) ? torch::stable::new_empty(value, value.sizes(), sum_type(value))
+                                              : torch::stable::new_zeros(value, value.sizes(), sum_type(value));
   args.grad_output = grad_output.const_data_ptr();
   args.grad_value = grad_value.mutable_data_ptr();
   has_avx2() ? avx2::ms_deform_attn_backward(args) : baseline::ms_deform_attn_backward(args);
@@ -91,11 +92,7 @@ Tensor backward(const Tensor& grad_output, const Tensor& value, AttentionArgs& a
 }
 
 Tensor ms_deform_attn(Tensor value, Tensor shapes, Tensor starts, Tensor locations, Tensor weights) {
-  value = torch::stable::contiguous(value);
-  shapes = torch::stable::contiguous(shapes);
-  starts = torch::stable::contiguous(starts);
-  locations = torch::stable::contiguous(locations);
-  weights = torch::stable::contiguous(weights);
+  make_contiguous(value, shapes, starts, locations, weights);
   AttentionArgs args = arguments(value, shapes, starts, "sampling_locations", locations, "attention_weights", weights);
   args.locations = locations.const_data_ptr();
   args.weights = weights.const_data_ptr();
@@ -104,12 +101,7 @@ Tensor ms_deform_attn(Tensor value, Tensor shapes, Tensor starts, Tensor locatio
 
 std::tuple<Tensor, Tensor, Tensor> ms_deform_attn_backward(
     Tensor grad_output, Tensor value, Tensor shapes, Tensor starts, Tensor locations, Tensor weights) {
-  grad_output = torch::stable::contiguous(grad_output);
-  value = torch::stable::contiguous(value);
-  shapes = torch::stable::contiguous(shapes);
-  starts = torch::stable::contiguous(starts);
-  locations = torch::stable::contiguous(locations);
-  weights = torch::stable::contiguous(weights);
+  make_contiguous(grad_output, value, shapes, starts, locations, weights);
   AttentionArgs args = arguments(value, shapes, starts, "sampling_locations", locations, "attention_weights", weights);
   Tensor grad_locations = torch::stable::empty_like(locations), grad_weights = torch::stable::empty_like(weights);
   args.locations = locations.const_data_ptr();
@@ -142,12 +134,7 @@ AttentionArgs fused_arguments(
 
 Tensor ms_deform_attn_fused(
     Tensor value, Tensor shapes, Tensor starts, Tensor references, Tensor offsets, Tensor logits) {
-  value = torch::stable::contiguous(value);
-  shapes = torch::stable::contiguous(shapes);
-  starts = torch::stable::contiguous(starts);
-  references = torch::stable::contiguous(references);
-  offsets = torch::stable::contiguous(offsets);
-  logits = torch::stable::contiguous(logits);
+  make_contiguous(value, shapes, starts, references, offsets, logits);
   Tensor frames;
   AttentionArgs args = fused_arguments(value, shapes, starts, references, offsets, logits, frames);
   return forward(value, args);
@@ -155,13 +142,7 @@ Tensor ms_deform_attn_fused(
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> ms_deform_attn_fused_backward(
     Tensor grad_output, Tensor value, Tensor shapes, Tensor starts, Tensor references, Tensor offsets, Tensor logits) {
-  grad_output = torch::stable::contiguous(grad_output);
-  value = torch::stable::contiguous(value);
-  shapes = torch::stable::contiguous(shapes);
-  starts = torch::stable::contiguous(starts);
-  references = torch::stable::contiguous(references);
-  offsets = torch::stable::contiguous(offsets);
-  logits = torch::stable::contiguous(logits);
+  make_contiguous(grad_output, value, shapes, starts, references, offsets, logits);
   Tensor frames;
   AttentionArgs args = fused_arguments(value, shapes, starts, references, offsets, logits, frames);
   Tensor grad_offsets = torch::stable::empty_like(offsets), grad_logits = torch::stable::empty_like(logits);

@@ -30,7 +30,7 @@ struct AttentionArgs {
   void* frames;                 // (N, Q, L, 6) scratch, fused only
   void* output;                 // (N, Q, G, D), forward only
   const void* grad_output;      // (N, Q, G, D), backward only
-  void* grad_value;             // (N, S, G, D), zeros
+  void* grad_value;             // (N, S, G, D), zeros unless samples are dense
   void* grad_locations;         // (N, Q, G, L, K, 2)
   void* grad_weights;           // (N, Q, G, L, K)
   void* grad_references;        // (N, Q, L, R), fused only
@@ -39,6 +39,19 @@ struct AttentionArgs {
 };
 
 inline bool is_fused(const AttentionArgs& args) { return args.reference_size != 0; }
+
+// A level without pixels has 0 rows and 0 columns, whatever the other number says.
+inline int64_t rows_of(const AttentionArgs& args, int64_t level) {
+  return args.shapes[2 * level + 1] == 0 ? 0 : args.shapes[2 * level];
+}
+inline int64_t columns_of(const AttentionArgs& args, int64_t level) {
+  return args.shapes[2 * level] == 0 ? 0 : args.shapes[2 * level + 1];
+}
+
+// Whether so many samples are taken that copies of the levels pay.
+inline bool samples_are_dense(const AttentionArgs& args) {
+  return args.queries * args.levels * args.points > 2 * args.positions;
+}
 
 namespace baseline {
 void ms_deform_attn_forward(const AttentionArgs& args);

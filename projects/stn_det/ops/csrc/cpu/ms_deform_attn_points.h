@@ -1,5 +1,5 @@
-// Sampling points of deformable attention: from reference points or boxes, offsets and logits to pixels and weights, and
-// from pixels to the corners around them. Included by kernels only, once per instruction set.
+// Sampling points of deformable attention: from reference points or boxes, offsets and logits to pixels and weights,
+// and from pixels to the corners around them. Included by kernels only, once per instruction set.
 #pragma once
 
 #include <algorithm>
@@ -13,62 +13,57 @@
 
 namespace stn_det::STN_DET_ISA {
 
-// Points in pixel indices (0 is the centre of the first pixel) and their weights; then their four corners. Arrays of one
-// number a point, with room up to a whole vector, which the corners are found in.
+// The four corners around points of one level. Arrays of one number a point, with room up to a whole vector.
+//
+// Maps come in two layouts. Plain: row after row; corners outside the level have no pixel, and `inside` tells which
+// have. Padded (see `PaddedMaps`): all corners have one, zeros outside the level.
 template <typename A>
-struct PointBlock {
+struct CornerBlock {
   using Int = std::conditional_t<std::is_same_v<A, float>, int32_t, int64_t>;
 
-  Buffer<A> width, height;      // of the point's level
-  Buffer<Int> columns, start;   // the same width, and the first position of the level
-  Buffer<A> x, y, weight;
-  Buffer<Int> pixel;            // position of the top left corner, which may lie outside the level
-  Buffer<A> right, bottom;      // distance from the left and top pixels, in [0, 1)
-  Buffer<A> corner[4];          // weights: top left, top right, bottom left, bottom right
-  Buffer<Int> inside;           // 15: all corners lie in the level; else a bit a corner
+  int64_t row = 0;           // pixels from a row of the map to the next
+  Buffer<Int> pixel;         // of the top left corner; may lie outside a plain map
+  Buffer<A> right, bottom;   // distance from the left and top pixels, in [0, 1)
+  Buffer<A> weight[4];       // top left, top right, bottom left, bottom right
+  Buffer<Int> inside;        // plain maps only; 15: all corners lie in the level; else a bit a corner
 
-  explicit PointBlock(int64_t size) : PointBlock(RoomFor{(size + kLanes<A> - 1) / kLanes<A> * kLanes<A>}) {}
+  explicit CornerBlock(int64_t points) : CornerBlock(RoomFor{(points + kLanes<A> - 1) / kLanes<A> * kLanes<A>}) {}
 
-  void set_level(int64_t point, int64_t rows, int64_t level_columns, int64_t first) {
-    height[point] = static_cast<A>(rows);
-    width[point] = static_cast<A>(level_columns);
-    columns[point] = static_cast<Int>(level_columns);
-    start[point] = static_cast<Int>(first);
-  }
-
-  // Fills in everything below `weight` for the first `count` points.
-  void find_corners(int64_t count) {
+  // Points in pixel indices (0 is the centre of the first pixel) and their weights; reads up to whole vectors.
+  template <bool kPadded>
+  void find(const A* x, const A* y, const A* attention, int64_t count, int64_t level_height, int64_t level_width) {
     using Ints = Vec<Int>;
-    const Vec<A> zero = {};
+    const A height = static_cast<A>(level_height), width = static_cast<A>(level_width);
+    const Vec<A> away_x = Vec<A>{} - (kPadded ? 1 : 0), away_y = Vec<A>{} + (kPadded ? height : 0);
+    row = kPadded ? level_width + 1 : level_width;
+    const Int step = static_cast<Int>(row), first = static_cast<Int>(kPadded ? level_width + 2 : 0);
     for (int64_t i = 0; i < count; i += kLanes<A>) {
-      const Vec<A> w = load<A>(&width[i]), h = load<A>(&height[i]), attention = load<A>(&weight[i]);
-      Vec<A> at_x = load<A>(&x[i]), at_y = load<A>(&y[i]);
+      Vec<A> at_x = load<A>(x + i), at_y = load<A>(y + i);
       // Written so that NaN fails; converting NaN or a huge number to an integer is undefined.
-      const Ints touches = (at_x > -1) & (at_y > -1) & (at_x < w) & (at_y < h);
-      at_x = touches ? at_x : zero;
-      at_y = touches ? at_y : zero;
+      const Ints touches = (at_x > -1) & (at_y > -1) & (at_x < width) & (at_y < height);
+      at_x = touches ? at_x : away_x;
+      at_y = touches ? at_y : away_y;
       // Rounded towards zero, then down; a comparison that holds is -1.
-      Ints column = __builtin_convertvector(at_x, Ints), row = __builtin_convertvector(at_y, Ints);
+      Ints column = __builtin_convertvector(at_x, Ints), line = __builtin_convertvector(at_y, Ints);
       column += __builtin_convertvector(column, Vec<A>) > at_x;
-      row += __builtin_convertvector(row, Vec<A>) > at_y;
+      line += __builtin_convertvector(line, Vec<A>) > at_y;
       const Vec<A> dx = at_x - __builtin_convertvector(column, Vec<A>);
-      const Vec<A> dy = at_y - __builtin_convertvector(row, Vec<A>);
-      const Vec<A> upper = (1 - dy) * attention, lower = dy * attention;
-      store<A>(&corner[0][i], upper * (1 - dx));
-      store<A>(&corner[1][i], upper * dx);
-      store<A>(&corner[2][i], lower * (1 - dx));
-      store<A>(&corner[3][i], lower * dx);
+      const Vec<A> dy = at_y - __builtin_convertvector(line, Vec<A>);
+      const Vec<A> upper = (1 - dy) * load<A>(attention + i), lower = dy * load<A>(attention + i);
+      store<A>(&weight[0][i], upper * (1 - dx));
+      store<A>(&weight[1][i], upper * dx);
+      store<A>(&weight[2][i], lower * (1 - dx));
+      store<A>(&weight[3][i], lower * dx);
       store<A>(&right[i], dx);
       store<A>(&bottom[i], dy);
-      Ints level_columns, first;
-      std::memcpy(&level_columns, &columns[i], sizeof(Ints));
-      std::memcpy(&first, &start[i], sizeof(Ints));
-      const Ints position = first + row * level_columns + column;
-      const Ints has_left = (column >= 0) & 5, has_right = (at_x < w - 1) & 10;
-      const Ints has_top = (row >= 0) & 3, has_bottom = (at_y < h - 1) & 12;
-      const Ints corners = touches & (has_left | has_right) & (has_top | has_bottom);
+      const Ints position = line * step + column + first;
       std::memcpy(&pixel[i], &position, sizeof(Ints));
-      std::memcpy(&inside[i], &corners, sizeof(Ints));
+      if constexpr (!kPadded) {
+        const Ints has_left = (column >= 0) & 5, has_right = (at_x < width - 1) & 10;
+        const Ints has_top = (line >= 0) & 3, has_bottom = (at_y < height - 1) & 12;
+        const Ints corners = touches & (has_left | has_right) & (has_top | has_bottom);
+        std::memcpy(&inside[i], &corners, sizeof(Ints));
+      }
     }
   }
 
@@ -77,10 +72,9 @@ struct PointBlock {
     int64_t count;
   };
 
-  explicit PointBlock(RoomFor room)
-      : width(room.count), height(room.count), columns(room.count), start(room.count), x(room.count), y(room.count),
-        weight(room.count), pixel(room.count), right(room.count), bottom(room.count),
-        corner{Buffer<A>(room.count), Buffer<A>(room.count), Buffer<A>(room.count), Buffer<A>(room.count)},
+  explicit CornerBlock(RoomFor room)
+      : pixel(room.count), right(room.count), bottom(room.count),
+        weight{Buffer<A>(room.count), Buffer<A>(room.count), Buffer<A>(room.count), Buffer<A>(room.count)},
         inside(room.count) {}
 };
 
@@ -188,23 +182,6 @@ void make_frames(const AttentionArgs& args) {
           args.points);
     }
   });
-}
-
-// Pixels (x, y) and weights of all points of one row (image, query, head) of the fused form.
-template <typename A>
-inline void locate_fused(const AttentionArgs& args, int64_t query, int64_t head, A* x, A* y, int64_t step, A* weights) {
-  const int64_t samples = args.levels * args.points, row = query * args.heads + head;
-  const PointFrame<A>* frames = static_cast<const PointFrame<A>*>(args.frames) + query * args.levels;
-  const A* offsets = static_cast<const A*>(args.offsets) + 2 * row * samples;
-  for (int64_t level = 0, i = 0; level < args.levels; ++level) {
-    const PointFrame<A> frame = frames[level];
-    for (int64_t point = 0; point < args.points; ++point, ++i) {
-      const A offset_x = offsets[2 * i], offset_y = offsets[2 * i + 1];
-      x[i * step] = frame.origin_x + frame.xx * offset_x + frame.xy * offset_y;
-      y[i * step] = frame.origin_y + frame.yx * offset_x + frame.yy * offset_y;
-    }
-  }
-  softmax<A>(static_cast<const A*>(args.logits) + row * samples, samples, weights);
 }
 
 }  // namespace stn_det::STN_DET_ISA

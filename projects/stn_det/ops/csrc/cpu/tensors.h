@@ -21,6 +21,12 @@ inline Element element_of(const char* name, const torch::stable::Tensor& tensor)
   }
 }
 
+// Copies those that are not contiguous.
+template <typename... Tensors>
+inline void make_contiguous(Tensors&... tensors) {
+  ((tensors = torch::stable::contiguous(tensors)), ...);
+}
+
 // The dtype that sums over elements of the tensor are kept in: float64 for float64, float32 for all others.
 inline torch::headeronly::ScalarType sum_type(const torch::stable::Tensor& tensor) {
   using torch::headeronly::ScalarType;
