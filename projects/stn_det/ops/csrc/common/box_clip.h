@@ -1,12 +1,12 @@
 // Area of a quadrilateral inside a rectangle, and its derivative.
 //
-// Clamping the plane onto the rectangle [-W, W] x [-H, H] is a retraction, so every inner point of the rectangle keeps its
-// winding number about the clamped boundary of the quadrilateral. The area that the clamped boundary encloses, the closed
-// integral of X dY, is therefore the area of the intersection. No corner is sorted or dropped and no decision needs a
-// tolerance: parallel edges, shared edges and equal boxes are ordinary cases.
+// Clamping the plane onto the rectangle [-W, W] x [-H, H] is a retraction, so every inner point of the rectangle keeps
+// its winding number about the clamped boundary of the quadrilateral. The area that the clamped boundary encloses, the
+// closed integral of X dY, is therefore the area of the intersection. No corner is sorted or dropped and no decision
+// needs a tolerance: parallel edges, shared edges and equal boxes are ordinary cases.
 //
-// The derivative moves the boundary: an edge counts with its part inside the rectangle, a side of the rectangle with its
-// part inside the quadrilateral. It stays finite where the crossings themselves are ill-conditioned.
+// The derivative moves the boundary: an edge counts with its part inside the rectangle, a side of the rectangle with
+// its part inside the quadrilateral. It stays finite where the crossings themselves are ill-conditioned.
 //
 // R is a number or a vector of numbers, one pair of boxes a lane. It needs arithmetic, comparisons, and splat, choose,
 // lesser, greater and magnitude; nothing here branches on a value.
@@ -83,8 +83,8 @@ inline R clipped_area(
     const R before = clamp_to(x[k] + in_y.enter * dx[k].length, half_w);
     const R after = clamp_to(x[k] + in_y.leave * dx[k].length, half_w);
     const R middle = clamp_to(x[k] + splat<R>(0.5) * (enter + leave) * dx[k].length, half_w);
-    // The ends of the Y steps are shared by neighbours bit for bit: where X is constant all the way round, as it is when
-    // the quadrilateral passes the rectangle by, the steps cancel and no residue is left.
+    // The ends of the Y steps are shared by neighbours bit for bit: where X is constant all the way round, as it is
+    // when the quadrilateral passes the rectangle by, the steps cancel and no residue is left.
     const R y_first = clamped[k], y_last = clamped[(k + 1) % 4];
     const R y_enters = clamp_to(y[k] + enter * dy[k].length, half_h);
     const R y_leaves = clamp_to(y[k] + leave * dy[k].length, half_h);

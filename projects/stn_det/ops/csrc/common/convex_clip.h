@@ -1,8 +1,8 @@
 // Convex quadrilaterals: the area that two of them share, and its derivative. Same rules for R as in box_clip.h.
 //
-// Clipping by a half-plane projects the outer corners onto its line instead of dropping them, and inserts every crossing.
-// The projection is a retraction, so the signed area of the result is that of the clipped polygon. The corners double with
-// each of the four lines, but none is classified and no decision needs a tolerance.
+// Clipping by a half-plane projects the outer corners onto its line instead of dropping them, and inserts every
+// crossing. The projection is a retraction, so the signed area of the result is that of the clipped polygon. The
+// corners double with each of the four lines, but none is classified and no decision needs a tolerance.
 #pragma once
 
 #include "box_clip.h"

@@ -1,8 +1,8 @@
 // Area of the convex hull of eight points, and its derivative. Same rules for R as in box_clip.h.
 //
 // Among all polygons that visit some of the points in the order of their angle about an inner point, the hull is the
-// largest. A dynamic program over that order finds it. Unlike a scan that decides which point to drop, a maximum of areas
-// has no decision that rounding can turn: repeated and collinear points need no care.
+// largest. A dynamic program over that order finds it. Unlike a scan that decides which point to drop, a maximum of
+// areas has no decision that rounding can turn: repeated and collinear points need no care.
 #pragma once
 
 #include "box_clip.h"

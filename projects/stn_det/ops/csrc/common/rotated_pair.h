@@ -56,8 +56,8 @@ struct RotatedPair {
     return Shared<R>::of(clipped, residue, first.w * first.h, second.w * second.h);
   }
 
-  // Gradients to the parameters of both boxes from those to the corners here, the half sizes of the first box and the two
-  // areas.
+  // Gradients to the parameters of both boxes from those to the corners here, the half sizes of the first box and the
+  // two areas.
   inline void chain(
       const RBox<R>& first, const RBox<R>& second, const ClipSlopes<R>& grad, R grad_area1, R grad_area2, R* grad1,
       R* grad2) const {

@@ -111,8 +111,7 @@ std::optional<Tensor> contiguous(const std::optional<Tensor>& tensor) {
 Tensor deform_im2col(
     Tensor input, Tensor offset, std::optional<Tensor> mask, Pair kernel, Pair stride, Pair padding, Pair dilation,
     int64_t groups, int64_t offset_groups, int64_t first, int64_t last) {
-  input = torch::stable::contiguous(input);
-  offset = torch::stable::contiguous(offset);
+  make_contiguous(input, offset);
   mask = contiguous(mask);
   DeformArgs args =
       arguments(input, offset, mask, kernel, stride, padding, dilation, groups, offset_groups, first, last);
@@ -127,9 +126,7 @@ void deform_im2col_backward(
     Tensor grad_columns, Tensor input, Tensor offset, std::optional<Tensor> mask, Pair kernel, Pair stride,
     Pair padding, Pair dilation, int64_t groups, int64_t offset_groups, int64_t first, int64_t last,
     std::optional<Tensor> grad_input, std::optional<Tensor> grad_offset, std::optional<Tensor> grad_mask) {
-  grad_columns = torch::stable::contiguous(grad_columns);
-  input = torch::stable::contiguous(input);
-  offset = torch::stable::contiguous(offset);
+  make_contiguous(grad_columns, input, offset);
   mask = contiguous(mask);
   DeformArgs args =
       arguments(input, offset, mask, kernel, stride, padding, dilation, groups, offset_groups, first, last);

@@ -1,5 +1,5 @@
-// IoU and generalised IoU of pairs of rotated boxes on the CPU; compiled once per instruction set. A vector of pairs at a
-// time; the enclosing shape is the convex hull of the two boxes.
+// IoU and generalised IoU of pairs of rotated boxes on the CPU; compiled once per instruction set. A vector of pairs at
+// a time; the enclosing shape is the convex hull of the two boxes.
 #include <algorithm>
 
 #include "../common/enclosing_hull.h"

@@ -24,9 +24,7 @@ const int64_t* check_indices(const char* name, const Tensor& tensor, int64_t cou
 
 template <NmsKind kKind>
 Tensor nms(Tensor boxes, Tensor order, Tensor labels, double iou_threshold) {
-  boxes = torch::stable::contiguous(boxes);
-  order = torch::stable::contiguous(order);
-  labels = torch::stable::contiguous(labels);
+  make_contiguous(boxes, order, labels);
   check_rows("boxes", boxes, kKind == NmsKind::kHBox ? 4 : kKind == NmsKind::kRotated ? 5 : 8);
   NmsArgs args{};
   args.kind = kKind;
@@ -49,8 +47,7 @@ Tensor nms(Tensor boxes, Tensor order, Tensor labels, double iou_threshold) {
 
 std::tuple<Tensor, Tensor> soft_nms(
     Tensor boxes, Tensor scores, double iou_threshold, double sigma, double min_score, int64_t method, int64_t offset) {
-  boxes = torch::stable::contiguous(boxes);
-  scores = torch::stable::contiguous(scores);
+  make_contiguous(boxes, scores);
   check_rows("boxes", boxes, 4);
   check_same_type(scores, boxes);
   SoftNmsArgs args{};

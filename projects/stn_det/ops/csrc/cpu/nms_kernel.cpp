@@ -1,12 +1,12 @@
 // Greedy non-maximum suppression on the CPU; compiled once per instruction set.
 //
-// Boxes are visited by falling score. A box that nothing has claimed is kept and claims all undecided boxes of its label
-// whose overlap with it exceeds the threshold. To find them, the boxes of a label are laid along a space-filling curve and
-// cut into blocks: a visit tests the bounds of the blocks, then those of the boxes in the few blocks that remain, then the
-// exact overlap of the boxes that could exceed the threshold at all. A decided box leaves its block.
+// Boxes are visited by falling score. A box that nothing has claimed is kept and claims all undecided boxes of its
+// label whose overlap with it exceeds the threshold. To find them, the boxes of a label are laid along a space-filling
+// curve and cut into blocks: a visit tests the bounds of the blocks, then those of the boxes in the few blocks that
+// remain, then the exact overlap of the boxes that could exceed the threshold at all. A decided box leaves its block.
 //
-// A visit takes about a microsecond. Rounds of visits on several threads were tried and gained nothing over one thread: what
-// a round claims among itself is visited in vain, and the threads meet too often.
+// A visit takes about a microsecond. Rounds of visits on several threads were tried and gained nothing over one thread:
+// what a round claims among itself is visited in vain, and the threads meet too often.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -45,8 +45,8 @@ inline uint32_t in_16_bits(A value, A low, A extent) {
   return part > 0 ? static_cast<uint32_t>(std::min(part, A(1)) * 65535) : 0;
 }
 
-// Slots of all boxes, label by label, each label's filled up to whole blocks. A slot that is empty or whose box has been
-// decided lies beyond everything.
+// Slots of all boxes, label by label, each label's filled up to whole blocks. A slot that is empty or whose box has
+// been decided lies beyond everything.
 template <typename Overlap, typename A>
 class Blocks {
  public:

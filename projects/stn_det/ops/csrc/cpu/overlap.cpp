@@ -36,8 +36,7 @@ OverlapArgs arguments(OverlapKind kind, const Tensor& first, const Tensor& secon
 
 template <OverlapKind kKind>
 Tensor overlap(Tensor first, Tensor second, bool aligned, bool iof) {
-  first = torch::stable::contiguous(first);
-  second = torch::stable::contiguous(second);
+  make_contiguous(first, second);
   OverlapArgs args = arguments(kKind, first, second, aligned, iof);
   Tensor output = aligned ? torch::stable::new_empty(first, {args.rows})
                           : torch::stable::new_empty(first, {args.rows, args.columns});
@@ -49,9 +48,7 @@ Tensor overlap(Tensor first, Tensor second, bool aligned, bool iof) {
 template <OverlapKind kKind>
 std::tuple<Tensor, Tensor> overlap_backward(
     Tensor grad_output, Tensor first, Tensor second, bool aligned, bool iof) {
-  grad_output = torch::stable::contiguous(grad_output);
-  first = torch::stable::contiguous(first);
-  second = torch::stable::contiguous(second);
+  make_contiguous(grad_output, first, second);
   OverlapArgs args = arguments(kKind, first, second, aligned, iof);
   check_same_type(grad_output, first);
   const bool fits = aligned ? grad_output.dim() == 1 && grad_output.size(0) == args.rows
@@ -83,8 +80,7 @@ GiouArgs giou_arguments(const Tensor& first, const Tensor& second) {
 }
 
 std::tuple<Tensor, Tensor> rotated_iou_giou(Tensor first, Tensor second) {
-  first = torch::stable::contiguous(first);
-  second = torch::stable::contiguous(second);
+  make_contiguous(first, second);
   GiouArgs args = giou_arguments(first, second);
   Tensor iou = torch::stable::new_empty(first, {args.pairs});
   Tensor giou = torch::stable::new_empty(first, {args.pairs});
@@ -95,10 +91,7 @@ std::tuple<Tensor, Tensor> rotated_iou_giou(Tensor first, Tensor second) {
 }
 
 std::tuple<Tensor, Tensor> rotated_iou_giou_backward(Tensor grad_iou, Tensor grad_giou, Tensor first, Tensor second) {
-  grad_iou = torch::stable::contiguous(grad_iou);
-  grad_giou = torch::stable::contiguous(grad_giou);
-  first = torch::stable::contiguous(first);
-  second = torch::stable::contiguous(second);
+  make_contiguous(grad_iou, grad_giou, first, second);
   GiouArgs args = giou_arguments(first, second);
   check_same_type(grad_iou, first);
   check_same_type(grad_giou, first);

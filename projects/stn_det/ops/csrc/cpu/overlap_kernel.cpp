@@ -3,8 +3,9 @@
 // Matrix: one row at a time. A sweep over the bounds of the second shapes finds those that may meet the first one, then
 // their overlaps are computed a vector of pairs at a time; all other entries are 0.
 //
-// Backward of the matrix: one task for each of a number of groups of rows that does not depend on the number of threads.
-// A task has gradients of its own for the second shapes; they are added up in the order of the groups at the end.
+// Backward of the matrix: one task for each of a number of groups of rows that does not depend on the number of
+// threads. A task has gradients of its own for the second shapes; they are added up in the order of the groups at the
+// end.
 #include <algorithm>
 #include <cmath>
 #include <cstring>

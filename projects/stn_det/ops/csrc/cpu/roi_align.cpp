@@ -89,7 +89,7 @@ void set_input(Tensor& input, Tensor& scratch, bool whole, RoiArgs& args) {
   args.element = element_of("input", input);
   args.channels_last = is_channels_last(input);
   if (!args.channels_last) {
-    input = torch::stable::contiguous(input);
+    make_contiguous(input);
     if (whole) {
       scratch = torch::stable::new_empty(input, {args.images, args.height, args.width, args.channels});
       args.pixels = scratch.mutable_data_ptr();
@@ -106,7 +106,7 @@ struct Pooled {
 Pooled forward(Tensor input, Tensor rois, const RoiOptions& options, bool maximum) {
   STD_TORCH_CHECK(input.dim() == 4, "input has ", input.dim(), " dimensions, expected 4 (N, C, H, W)");
   check_sum_type("rois", rois, input);
-  rois = torch::stable::contiguous(rois);
+  make_contiguous(rois);
   const Frames frames = frames_of(rois, input.size(0), options);
   RoiArgs args = arguments(input.size(0), input.size(1), input.size(2), input.size(3), rois.size(0), options);
   Tensor scratch;
@@ -135,8 +135,7 @@ Tensor backward_input(
       "grad_output does not have the shape (R, C, ", options.rows, ", ", options.columns, ") of the output");
   STD_TORCH_CHECK(
       grad_output.scalar_type() == rois.scalar_type(), "grad_output and rois have different dtypes, expected the same");
-  grad_output = torch::stable::contiguous(grad_output);
-  rois = torch::stable::contiguous(rois);
+  make_contiguous(grad_output, rois);
   const Frames frames = frames_of(rois, images, options);
   RoiArgs args = arguments(images, grad_output.size(1), height, width, rois.size(0), options);
   args.element = element_of("grad_output", grad_output);
@@ -207,8 +206,7 @@ Tensor roi_align_rotated_backward_rois(
   STD_TORCH_CHECK(input.dim() == 4, "input has ", input.dim(), " dimensions, expected 4 (N, C, H, W)");
   check_sum_type("rois", rois, input);
   check_sum_type("grad_output", grad_output, input);
-  grad_output = torch::stable::contiguous(grad_output);
-  rois = torch::stable::contiguous(rois);
+  make_contiguous(grad_output, rois);
   const Frames frames = frames_of(rois, input.size(0), options);
   RoiArgs args = arguments(input.size(0), input.size(1), input.size(2), input.size(3), rois.size(0), options);
   STD_TORCH_CHECK(

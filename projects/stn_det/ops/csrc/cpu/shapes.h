@@ -1,8 +1,8 @@
 // The shapes that overlap is measured of, a vector of them at a time.
 //
-// A shape says how many numbers describe it (kRaw), how many are kept once it is prepared (kReady), how to prepare it, its
-// axis-aligned bounds and its area. A pair of shapes says their overlap and its gradients. The overlaps are functions of
-// their own, never inlined: whoever asks for the overlap of two shapes gets the same bits.
+// A shape says how many numbers describe it (kRaw), how many are kept once it is prepared (kReady), how to prepare it,
+// its axis-aligned bounds and its area. A pair of shapes says their overlap and its gradients. The overlaps are
+// functions of their own, never inlined: whoever asks for the overlap of two shapes gets the same bits.
 #pragma once
 
 #include <algorithm>

@@ -25,8 +25,7 @@ std::tuple<Tensor, Tensor> sigmoid_focal_loss(
   STD_TORCH_CHECK(
       target.scalar_type() == ScalarType::Long && target.numel() == input.size(0), "target has ", target.numel(),
       " elements, expected int64 of shape (", input.size(0), ",)");
-  input = torch::stable::contiguous(input);
-  target = torch::stable::contiguous(target);
+  make_contiguous(input, target);
   FocalArgs args{};
   args.rows = input.size(0);
   args.classes = input.size(1);

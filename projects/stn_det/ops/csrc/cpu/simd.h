@@ -1,7 +1,8 @@
 // Vectors as wide as the processor's, through the compiler's extensions: one source for every instruction set.
 //
 // A file that includes this is compiled once per instruction set, each time with another STN_DET_ISA, so that no inline
-// function built for one processor is linked into the code of another. For the same reason it includes no header of torch.
+// function built for one processor is linked into the code of another. For the same reason it includes no header of
+// torch.
 #pragma once
 
 #include <cstdint>
@@ -93,7 +94,8 @@ inline Vec<A> load(const T* p) {
     const __m256 wide = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
     std::memcpy(&out, &wide, sizeof(out));
   } else if constexpr (std::is_same_v<T, BFloat16>) {
-    const __m256i wide = _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16);
+    const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    const __m256i wide = _mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16);
     std::memcpy(&out, &wide, sizeof(out));
 #endif
   } else {

@@ -1,8 +1,8 @@
 // Soft non-maximum suppression of axis-aligned boxes on the CPU; compiled once per instruction set.
 //
-// A visit passes once over the boxes that remain: it lowers their scores by their overlap with the visited box and finds
-// the best score for the next visit on the way. Boxes that are gone have the score -inf; when half of them are, the others
-// move together, in order, so that ties still go to the lower index.
+// A visit passes once over the boxes that remain: it lowers their scores by their overlap with the visited box and
+// finds the best score for the next visit on the way. Boxes that are gone have the score -inf; when half of them are,
+// the others move together, in order, so that ties still go to the lower index.
 #include <algorithm>
 #include <cmath>
 #include <limits>

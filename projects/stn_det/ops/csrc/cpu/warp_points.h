@@ -54,7 +54,8 @@ struct Tile {
 inline int64_t points_along(double dx, double dy) {
   const double length = std::sqrt(dx * dx + dy * dy);
   if (length <= 1 + kStretch) return 1;
-  return length < kMostPerAxis ? static_cast<int64_t>(std::ceil(length - kStretch)) : static_cast<int64_t>(kMostPerAxis);
+  if (!(length < kMostPerAxis)) return static_cast<int64_t>(kMostPerAxis);
+  return static_cast<int64_t>(std::ceil(length - kStretch));
 }
 
 // Counts along x and y of the destination pixel around (x, y).
@@ -132,7 +133,8 @@ struct Points {
   }
 };
 
-// Columns, or rows, that the points read: index, weight and its derivative to the coordinate. Index -1: nothing to read.
+// Columns, or rows, that the points read: index, weight and its derivative to the coordinate. Index -1: nothing to
+// read.
 template <typename A, int K>
 struct WarpTaps {
   int32_t index[K][kPitch];
@@ -140,8 +142,8 @@ struct WarpTaps {
   A slope[K][kPitch];
 };
 
-// A coordinate brought into the image, and the derivative of that; as torch's grid_sample with align_corners=False, which
-// gives a point beyond the first or last centre no slope.
+// A coordinate brought into the image, and the derivative of that; as torch's grid_sample with align_corners=False,
+// which gives a point beyond the first or last centre no slope.
 template <WarpPadding P>
 inline double bring_inside(double x, double size, double& slope) {
   slope = 1;
@@ -159,15 +161,16 @@ inline double bring_inside(double x, double size, double& slope) {
   return x > last ? last : x;
 }
 
-// Convolution kernel of Keys (1981) with A = -0.75: the pixel at distance d in [0, 1], or in [1, 2], and the derivatives.
+// Convolution kernel of Keys (1981) with A = -0.75: the pixel at distance d in [0, 1], or in [1, 2], and the
+// derivatives.
 constexpr double kCubic = -0.75;
 inline double cubic_near(double d) { return ((kCubic + 2) * d - (kCubic + 3)) * d * d + 1; }
 inline double cubic_far(double d) { return ((kCubic * d - 5 * kCubic) * d + 8 * kCubic) * d - 4 * kCubic; }
 inline double cubic_near_slope(double d) { return (3 * (kCubic + 2) * d - 2 * (kCubic + 3)) * d; }
 inline double cubic_far_slope(double d) { return (3 * kCubic * d - 10 * kCubic) * d + 8 * kCubic; }
 
-// `slopes`: for a gradient to the coordinates, which needs pixels of weight 0 too. Without it they are not read, so that
-// an identity keeps infinite neighbours out.
+// `slopes`: for a gradient to the coordinates, which needs pixels of weight 0 too. Without it they are not read, so
+// that an identity keeps infinite neighbours out.
 template <typename A, int K, WarpPadding P>
 void find_taps(const double* at, int64_t count, int64_t length, bool slopes, WarpTaps<A, K>& taps) {
   const double size = static_cast<double>(length), last = size - 1;

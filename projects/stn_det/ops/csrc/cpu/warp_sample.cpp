@@ -1,5 +1,5 @@
-// Entry points of the fused warp on the CPU. Shapes and dtypes are checked in Python; what could reach memory outside the
-// tensors is checked here again.
+// Entry points of the fused warp on the CPU. Shapes and dtypes are checked in Python; what could reach memory outside
+// the tensors is checked here again.
 #include <torch/csrc/stable/library.h>
 
 #include <limits>
@@ -65,7 +65,7 @@ WarpArgs arguments(const Tensor& input, const Tensor& matrix, int64_t mode, int6
 Tensor warp_sample(
     Tensor input, Tensor matrix, int64_t height, int64_t width, int64_t mode, int64_t padding, bool antialias,
     bool channels_last) {
-  matrix = torch::stable::contiguous(matrix);
+  make_contiguous(matrix);
   STD_TORCH_CHECK(height >= 0 && width >= 0, "out_size is ", height, " x ", width, ", expected no negative number");
   STD_TORCH_CHECK(input.dim() == 4, "input has ", input.dim(), " dimensions, expected 4 (N, C, H, W)");
   input = readable(input);
@@ -82,7 +82,7 @@ Tensor warp_sample(
 std::tuple<Tensor, Tensor> warp_sample_backward(
     Tensor grad_output, Tensor input, Tensor matrix, int64_t mode, int64_t padding, bool antialias, bool channels_last,
     bool to_input, bool to_matrix) {
-  matrix = torch::stable::contiguous(matrix);
+  make_contiguous(matrix);
   STD_TORCH_CHECK(
       input.dim() == 4 && grad_output.dim() == 4 && grad_output.scalar_type() == input.scalar_type() &&
           grad_output.size(0) == input.size(0) && grad_output.size(1) == input.size(1),

@@ -2,15 +2,16 @@
 //
 //   output[n, c, i, j] = mean over the points p of pixel (i, j) of sum_ab row_a(p) column_b(p) input[n, c, a, b]
 //
-// Both directions go by tiles of at most 64 x 64 destination pixels. The points of a tile become columns, rows and weights
-// once for all channels; the part of the source that they span is copied with 8 or 16 channels of a pixel side by side (the
-// frame), so that a pixel is read in whole vectors wherever it lies. One column and one row of zeros at the end of the
-// frame stand for all that is not read. Where the points lie far apart, each gets its K x K pixels copied instead.
+// Both directions go by tiles of at most 64 x 64 destination pixels. The points of a tile become columns, rows and
+// weights once for all channels; the part of the source that they span is copied with 8 or 16 channels of a pixel side
+// by side (the frame), so that a pixel is read in whole vectors wherever it lies. One column and one row of zeros at
+// the end of the frame stand for all that is not read. Where the points lie far apart, each gets its K x K pixels
+// copied instead.
 //
 // Forward: a task is a tile of an image and some of the channels. Backward: a task is an image and a block of channels,
-// which sums into a frame of the whole image in the order of the tiles and writes it once; without a gradient to the input,
-// it is a row of tiles. There are no atomics, and the result does not depend on the number of threads: the sums for the
-// matrix are kept for each image, block and row of tiles, and added in this order.
+// which sums into a frame of the whole image in the order of the tiles and writes it once; without a gradient to the
+// input, it is a row of tiles. There are no atomics, and the result does not depend on the number of threads: the sums
+// for the matrix are kept for each image, block and row of tiles, and added in this order.
 #include <atomic>
 #include <limits>
 #include <vector>
@@ -35,7 +36,8 @@ template <typename A, int K>
 struct Workspace {
   Points points;
   WarpTaps<A, K> x, y;
-  int32_t column[K][kPitch], row[K][kPitch];  // of a point's pixels in the copy, rows times its pitch: the sum is a pixel
+  // Of a point's pixels in the copy, rows times its pitch: the sum is a pixel.
+  int32_t column[K][kPitch], row[K][kPitch];
   double slope_x[kPitch], slope_y[kPitch], slope_depth[kPitch];
   GrowingBuffer<A> pixels, sums, line;
 };
@@ -71,7 +73,8 @@ Planes<T> image_of(void* data, const Strides& strides, int64_t image) {
 // Finds points and taps of a tile. False when its points are too many: then `visit` has been called with its halves.
 template <typename A, int K, typename Visit>
 bool prepare(
-    const WarpArgs& args, const PointMap& map, const Tile& tile, bool slopes, Workspace<A, K>& work, const Visit& visit) {
+    const WarpArgs& args, const PointMap& map, const Tile& tile, bool slopes, Workspace<A, K>& work,
+    const Visit& visit) {
   Points& points = work.points;
   if (!points.spread(map, tile, args.antialias)) {
     Tile first = tile, second = tile;
@@ -206,7 +209,8 @@ void forward_tile(
   }
 }
 
-// What one point adds to the gradients: to `sums`, if any, and in the return values the lanes of those to its coordinates.
+// What one point adds to the gradients: to `sums`, if any, and in the return values the lanes of those to its
+// coordinates.
 template <int V, int K, typename A>
 inline void visit_sample(
     const Workspace<A, K>& work, const A* pixels, A* sums, int64_t i, const Vec<A>* grad, Vec<A>* slopes) {
@@ -278,8 +282,8 @@ __attribute__((noinline)) void add_matrix_sums(Workspace<A, K>& work, double* su
   }
 }
 
-// `sums`: frame of the whole image for the gradient to the input, or null; `pixels`: the image in such a frame, if there
-// is one and a gradient to the matrix is wanted; `matrix_sums`: nine, or null.
+// `sums`: frame of the whole image for the gradient to the input, or null; `pixels`: the image in such a frame, if
+// there is one and a gradient to the matrix is wanted; `matrix_sums`: nine, or null.
 template <int V, int K, typename T, typename A>
 void backward_tile(
     const WarpArgs& args, const PointMap& map, int64_t image, int64_t block, const Tile& tile, A* sums, const A* pixels,
@@ -390,7 +394,8 @@ void backward(const WarpArgs& args) {
   const bool to_matrix = args.grad_matrix != nullptr && K > 1, to_input = args.grad_input != nullptr;
   std::vector<double> partial(to_matrix ? args.images * blocks * tiling.down * 9 : 0);
   const int64_t rows = to_input ? 1 : tiling.down, each = to_input ? tiling.down : 1;
-  for_tasks<A, K>(args, to_matrix || to_input ? args.images * blocks * rows : 0, [&](int64_t task, Workspace<A, K>& work) {
+  const int64_t tasks = to_matrix || to_input ? args.images * blocks * rows : 0;
+  for_tasks<A, K>(args, tasks, [&](int64_t task, Workspace<A, K>& work) {
     const int64_t row = task % rows, block = task / rows % blocks, image = task / rows / blocks;
     double* sums = to_matrix ? partial.data() + ((image * blocks + block) * tiling.down + row) * 9 : nullptr;
     backward_block<V, K, T, A>(args, image, block, row, row + each, sums, work);
@@ -406,8 +411,8 @@ void backward(const WarpArgs& args) {
   }
 }
 
-// Calls run<V, K, T, A> for the arguments. Two vectors of channels a block, unless one holds them all or the blocks would
-// be few; the rule goes by sizes alone, because the blocks decide the order of the sums for the matrix.
+// Calls run<V, K, T, A> for the arguments. Two vectors of channels a block, unless one holds them all or the blocks
+// would be few; the rule goes by sizes alone, because the blocks decide the order of the sums for the matrix.
 template <bool kForward, typename T, typename A>
 void dispatch(const WarpArgs& args) {
   const bool wide = args.channels > kLanes<A> && args.images * args.channels >= 16 * kLanes<A>;
