@@ -79,13 +79,39 @@ inline void prefetch_corners(const MapPair<T, A>& map, const CornerBlock<A>& cor
   }
 }
 
+// Gradients to points and weights of one level and some queries of a head, `row` the first, from the dot products of
+// output gradient and corners.
+template <typename A>
+[[gnu::noinline]] void write_gradients(
+    const AttentionArgs& args, int64_t row, int64_t queries, int64_t level, const A* weights,
+    const CornerBlock<A>& corners, const A* dots) {
+  const int64_t points = args.points, samples = args.levels * points;
+  const A scale_x = is_fused(args) ? A(1) : static_cast<A>(columns_of(args, level));
+  const A scale_y = is_fused(args) ? A(1) : static_cast<A>(rows_of(args, level));
+  A* grad_locations = static_cast<A*>(args.grad_locations);
+  A* grad_weights = static_cast<A*>(args.grad_weights);
+  for (int64_t query = 0, i = 0; query < queries; ++query) {
+    int64_t sample = (row + query * args.heads) * samples + level * points;
+    for (int64_t point = 0; point < points; ++point, ++i, ++sample) {
+      const A right = corners.right[i], bottom = corners.bottom[i], *dot = dots + 4 * i;
+      const A upper = dot[1] - dot[0], lower = dot[3] - dot[2];
+      const A sampled = (1 - bottom) * (dot[0] + right * upper) + bottom * (dot[2] + right * lower);
+      const A slope_x = (1 - bottom) * upper + bottom * lower;
+      const A slope_y = (1 - right) * (dot[2] - dot[0]) + right * (dot[3] - dot[1]);
+      grad_weights[sample] = sampled;
+      grad_locations[2 * sample] = slope_x * weights[i] * scale_x;
+      grad_locations[2 * sample + 1] = slope_y * weights[i] * scale_y;
+    }
+  }
+}
+
 // One level of the rows of a run: value gradient, and gradients to points and weights.
 template <int Blocks, bool kPadded, typename T, typename A>
 inline void visit_run(
     const AttentionArgs& args, const MapPair<T, A>& map, int64_t image, QueryRun run, int64_t head, int64_t level,
     const A* x, const A* y, const A* weights, CornerBlock<A>& corners, A* dots) {
   const int64_t height = rows_of(args, level), width = columns_of(args, level);
-  const int64_t points = args.points, samples = args.levels * points, count = run.count * points;
+  const int64_t points = args.points, count = run.count * points;
   const int64_t row = (image * args.queries + run.first) * args.heads + head;
   corners.template find<kPadded>(x, y, weights, count, height, width);
   for (int64_t i = 0; i < std::min<int64_t>(count, 4); ++i) prefetch_corners<kPadded>(map, corners, i, args.channels);
@@ -100,23 +126,7 @@ inline void visit_run(
       }
     }
   }
-  const A scale_x = is_fused(args) ? A(1) : static_cast<A>(width);
-  const A scale_y = is_fused(args) ? A(1) : static_cast<A>(height);
-  A* grad_locations = static_cast<A*>(args.grad_locations);
-  A* grad_weights = static_cast<A*>(args.grad_weights);
-  for (int64_t query = 0, i = 0; query < run.count; ++query) {
-    int64_t sample = (row + query * args.heads) * samples + level * points;
-    for (int64_t point = 0; point < points; ++point, ++i, ++sample) {
-      const A right = corners.right[i], bottom = corners.bottom[i], *dot = dots + 4 * i;
-      const A upper = dot[1] - dot[0], lower = dot[3] - dot[2];
-      const A sampled = (1 - bottom) * (dot[0] + right * upper) + bottom * (dot[2] + right * lower);
-      const A slope_x = (1 - bottom) * upper + bottom * lower;
-      const A slope_y = (1 - right) * (dot[2] - dot[0]) + right * (dot[3] - dot[1]);
-      grad_weights[sample] = sampled;
-      grad_locations[2 * sample] = slope_x * weights[i] * scale_x;
-      grad_locations[2 * sample + 1] = slope_y * weights[i] * scale_y;
-    }
-  }
+  write_gradients(args, row, run.count, level, weights, corners, dots);
 }
 
 // All queries of a task. `value` and `grad` are the image, or copies of the levels of the task, which is then of one

@@ -224,7 +224,7 @@ class TilePoints {
   }
 
   // Fills in levels `first` to `last`, the last not included.
-  void locate(const QueryRun* run, const QueryRun* end, int64_t image, int64_t head, int64_t first, int64_t last) {
+  [[gnu::noinline]] void locate(const QueryRun* run, const QueryRun* end, int64_t image, int64_t head, int64_t first, int64_t last) {
     for (int64_t row = 0; run != end; ++run) {
       const int64_t query = image * args_.queries + run->first;
       for (int64_t i = 0; i < run->count; ++i, ++row) {
@@ -235,7 +235,7 @@ class TilePoints {
   }
 
   // Asks for what `locate` will read of a run.
-  void prefetch(const QueryRun& run, int64_t image, int64_t head) const {
+  [[gnu::noinline]] void prefetch(const QueryRun& run, int64_t image, int64_t head) const {
     const int64_t samples = args_.levels * args_.points;
     for (int64_t i = 0; i < run.count; ++i) {
       const int64_t row = (image * args_.queries + run.first + i) * args_.heads + head;
