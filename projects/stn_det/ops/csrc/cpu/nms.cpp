@@ -47,16 +47,16 @@ Tensor nms(Tensor boxes, Tensor order, Tensor labels, double iou_threshold) {
 
 std::tuple<Tensor, Tensor> soft_nms(
     Tensor boxes, Tensor scores, double iou_threshold, double sigma, double min_score, int64_t method, int64_t offset) {
-  make_contiguous(boxes, scores);
   check_rows("boxes", boxes, 4);
+  // A lane remembers the number of its best vector in an integer as wide as a score.
+  STD_TORCH_CHECK(boxes.size(0) < (int64_t{1} << 31), "boxes has ", boxes.size(0), " rows, expected fewer than 2^31");
+  make_contiguous(boxes, scores);
   check_same_type(scores, boxes);
   SoftNmsArgs args{};
   args.element = wide_element("boxes", boxes);
   args.count = boxes.size(0);
   STD_TORCH_CHECK(
       scores.numel() == args.count, "scores has ", scores.numel(), " elements, expected ", args.count, " like boxes");
-  // A lane remembers the number of its best vector in an integer as wide as a score.
-  STD_TORCH_CHECK(args.count < (int64_t{1} << 31), "boxes has ", args.count, " rows, expected fewer than 2^31");
   STD_TORCH_CHECK(method >= 0 && method <= 2, "method is ", method, ", expected 0, 1 or 2");
   args.boxes = boxes.const_data_ptr();
   args.scores = scores.const_data_ptr();
