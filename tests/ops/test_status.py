@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import stn_det.ops
 
 
@@ -27,6 +29,14 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess:
     """Python in a process of its own, with more in its environment."""
     command = [sys.executable, '-W', 'always', '-c', code]
     return subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **environment})
+
+
+@pytest.mark.usefixtures('compiled')
+def test_the_code_that_runs_is_named() -> None:
+    code = 'from stn_det.ops._library import instruction_set; print(repr(instruction_set()))'
+    assert run(code).stdout.strip() in ("'AVX2'", "'portable'")
+    assert run(code, STN_DET_ISA='baseline').stdout.strip() == "'portable'"
+    assert run(code, STN_DET_OPS='python').stdout.strip() == "''"
 
 
 def test_plain_pytorch_on_request() -> None:

@@ -141,8 +141,11 @@ def _bridge() -> Iterator[Check]:
 
 def _operators() -> Iterator[Check]:
     counts = Counter(import_module('stn_det.ops').status().values())
-    where, remedy = import_module('stn_det.ops._library').library_report()
-    detail = f'{counts["cpu"]} compiled for the CPU, {counts["python"]} in plain PyTorch; {where}'
+    library = import_module('stn_det.ops._library')
+    where, remedy = library.library_report()
+    code = library.instruction_set()
+    compiled = f'{counts["cpu"]} compiled for the CPU{f" ({code} code)" if code else ""}'
+    detail = f'{compiled}, {counts["python"]} in plain PyTorch; {where}'
     yield Check('operators', NOTE if remedy else OK, detail, remedy)
 
 

@@ -5,6 +5,7 @@ implementations. Where it is missing or does not load, every operator runs in pl
 environment variable ``STN_DET_OPS`` chooses: ``python`` for plain PyTorch, or the path of a library.
 """
 
+import ctypes
 import os
 import warnings
 from collections.abc import Callable
@@ -44,6 +45,15 @@ def is_compiled(name: str, device: torch.device | str) -> bool:
 def library_report() -> tuple[str, str]:
     """Where the compiled operators were loaded from, or why not, and what to do about it ('' when nothing)."""
     return (str(_path), '') if _path is not None else (_reason, REMEDY)
+
+
+def instruction_set() -> str:
+    """Code that the compiled operators run on this machine: 'AVX2' or 'portable'; '' where none is loaded."""
+    ask = None if _path is None else getattr(ctypes.CDLL(str(_path)), 'stn_det_instruction_set', None)
+    if ask is None:
+        return ''
+    ask.restype = ctypes.c_char_p
+    return ask().decode()
 
 
 def _load() -> tuple[Path | None, str]:
