@@ -1,7 +1,8 @@
 """Tensors of more than 2^31 elements: nothing is counted in 32 bits.
 
-Zeros that nobody touches take no memory, so the tests that read a few places of a large tensor cost nothing. Those that
-write one need up to 13 GB and run where STN_DET_HUGE is set.
+Zeros that nobody touches take no memory, so the tests that read a few places of a large tensor cost nothing. Those
+that write one need up to 13 GB and run where STN_DET_HUGE is set. So many boxes are more than the suppression operators
+can be given on such a machine: of these soft_nms alone counts in 32 bits, and refuses.
 """
 
 import os
@@ -125,6 +126,41 @@ def test_matrix_of_more_pairs_than_2_to_the_31(operator) -> None:
     assert found.numel() > LIMIT
     torch.testing.assert_close(found.diagonal(), torch.ones(count), atol=1e-2, rtol=0)
     assert found.count_nonzero() == count
+
+
+@writes_gigabytes
+@pytest.mark.parametrize('columns', [5, 8])
+def test_pairs_of_more_than_2_to_the_31_numbers(columns) -> None:
+    """The operators themselves, because the functions around them clean their arguments in copies."""
+    count = LIMIT // 5 + 1
+    boxes = torch.from_numpy(np.zeros((count, 5), np.float32))
+    boxes[-1] = torch.tensor([3.0, 4, 2, 2, 0])
+    if columns == 5:
+        overlap = torch.ops.stn_det.rotated_iou_giou(boxes, boxes)[0]
+    else:
+        quads = torch.from_numpy(np.zeros((count, 8), np.float32))
+        quads[-1] = torch.tensor([2.0, 3, 4, 3, 4, 5, 2, 5])
+        overlap = torch.ops.stn_det.box_iou_quadri(boxes, quads, True, False)
+    torch.testing.assert_close(overlap[-1].item(), 1.0, atol=1e-5, rtol=0)
+    assert not overlap[:-1].any()
+
+
+@writes_gigabytes
+@pytest.mark.parametrize('rotated', [False, True])
+def test_roi_align_adds_to_the_last_pixels(rotated) -> None:
+    """Float32: the gradient takes 8.7 GB."""
+    options = (2, 2, 1.0, 2, True)
+    if rotated:
+        box, options = torch.tensor([[0, 2046.0, 2046, 2, 2, 0.0]]), (*options, True)
+        run = torch.ops.stn_det.roi_align_rotated_backward
+    else:
+        box, run = torch.tensor([[0, 2045.0, 2045, 2047, 2047]]), torch.ops.stn_det.roi_align_backward
+    grad_output = torch.arange(520.0).view(1, 520, 1, 1).expand(1, 520, 2, 2).contiguous()
+    grad = run(grad_output, box, 1, 2048, 2048, *options)
+    assert grad.numel() > LIMIT
+    torch.testing.assert_close(grad[0, :, -5:, -5:].sum((1, 2)), 4 * torch.arange(520.0), atol=0.01, rtol=1e-5)
+    grad[0, :, -5:, -5:] = 0
+    assert not grad.any()
 
 
 @writes_gigabytes

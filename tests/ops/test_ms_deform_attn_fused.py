@@ -157,7 +157,8 @@ def test_any_layout_of_the_arguments(checks) -> None:
 
 @pytest.mark.usefixtures('compiled')
 def test_the_number_of_threads_changes_no_bit(checks) -> None:
-    arguments = inputs(5, torch.float32, queries=500, heads=4, channels=32)
+    """With two heads, three threads split the levels as well."""
+    arguments = inputs(5, torch.float32, queries=500, heads=2, channels=32)
     checks.same_for_any_number_of_threads(lambda: checks.gradients(ms_deform_attn_fused, arguments))
 
 

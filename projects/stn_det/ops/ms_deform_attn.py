@@ -38,7 +38,8 @@ def ms_deform_attn(
 
     Returns:
         (N, Q, G * D) in the dtype of ``value``, differentiable once to value, locations and weights. On a CPU the
-        compiled result and its gradients do not depend on the number of threads.
+        compiled result and its gradients do not depend on the number of threads. Where queries are many it
+        needs room for a float32 copy of the value of one image; the gradient, for two heads of it a thread.
 
     Raises:
         InputError: for a wrong shape, dtype or device.

@@ -48,9 +48,18 @@ inline int64_t columns_of(const AttentionArgs& args, int64_t level) {
   return args.shapes[2 * level] == 0 ? 0 : args.shapes[2 * level + 1];
 }
 
-// Whether so many samples are taken that copies of the levels pay.
+// Pixels of a level of one head in a copy with a border of zeros; see ms_deform_attn_tiles.h.
+inline int64_t padded_pixels(const AttentionArgs& args, int64_t level) {
+  return (rows_of(args, level) + 3) * (columns_of(args, level) + 1) + 1;
+}
+
+// Whether so many samples are taken that copies of the levels pay. Their pixels are counted in 32 bits.
 inline bool samples_are_dense(const AttentionArgs& args) {
-  return args.queries * args.levels * args.points > 2 * args.positions;
+  if (args.queries * args.levels * args.points <= 2 * args.positions) return false;
+  for (int64_t level = 0; level < args.levels; ++level) {
+    if (padded_pixels(args, level) >= int64_t{1} << 31) return false;
+  }
+  return true;
 }
 
 namespace baseline {

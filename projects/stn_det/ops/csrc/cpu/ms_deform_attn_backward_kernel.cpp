@@ -172,8 +172,10 @@ void visit(
   if (args.channels == 4 * kLanes<A>) {
     return visit_tiles<4, kPadded, T, A>(args, tiles, task, layout, value, grad, weights);
   }
-  if (kPadded && args.channels == 8 * kLanes<A>) {
-    return visit_tiles<kPadded ? 8 : 4, kPadded, T, A>(args, tiles, task, layout, value, grad, weights);
+  if constexpr (kPadded) {
+    if (args.channels == 8 * kLanes<A>) {
+      return visit_tiles<8, true, T, A>(args, tiles, task, layout, value, grad, weights);
+    }
   }
   visit_tiles<0, kPadded, T, A>(args, tiles, task, layout, value, grad, weights);
 }

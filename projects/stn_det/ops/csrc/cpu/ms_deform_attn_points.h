@@ -31,7 +31,8 @@ struct CornerBlock {
 
   // Points in pixel indices (0 is the centre of the first pixel) and their weights; reads up to whole vectors.
   template <bool kPadded>
-  [[gnu::noinline]] void find(const A* x, const A* y, const A* attention, int64_t count, int64_t level_height, int64_t level_width) {
+  [[gnu::noinline]] void find(
+      const A* x, const A* y, const A* attention, int64_t count, int64_t level_height, int64_t level_width) {
     using Ints = Vec<Int>;
     const A height = static_cast<A>(level_height), width = static_cast<A>(level_width);
     const Vec<A> away_x = Vec<A>{} - (kPadded ? 1 : 0), away_y = Vec<A>{} + (kPadded ? height : 0);

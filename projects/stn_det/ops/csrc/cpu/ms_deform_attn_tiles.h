@@ -114,12 +114,12 @@ struct RunsAhead {
 // next. A row of zeros lies above, two lie below, so that a point far outside has four corners as well.
 class PaddedMaps {
  public:
-  PaddedMaps(const AttentionArgs& args, int64_t heads) : args_(args), heads_(heads), before_(args.levels + 1) {
+  PaddedMaps(const AttentionArgs& args, int64_t heads) : args_(args), before_(args.levels + 1) {
     for (int64_t level = 0; level < args.levels; ++level) before_[level + 1] = before_[level] + heads * pixels(level);
   }
 
   // Pixels of a level in one head.
-  int64_t pixels(int64_t level) const { return (height(level) + 3) * (width(level) + 1) + 1; }
+  int64_t pixels(int64_t level) const { return padded_pixels(args_, level); }
 
   // Elements of all heads of levels `first` to `last`, the last not included.
   int64_t size(int64_t first, int64_t last) const { return (before_[last] - before_[first]) * args_.channels; }
@@ -177,7 +177,6 @@ class PaddedMaps {
   }
 
   const AttentionArgs& args_;
-  int64_t heads_;
   Buffer<int64_t> before_;  // pixels of all heads before a level
 };
 
@@ -224,7 +223,8 @@ class TilePoints {
   }
 
   // Fills in levels `first` to `last`, the last not included.
-  [[gnu::noinline]] void locate(const QueryRun* run, const QueryRun* end, int64_t image, int64_t head, int64_t first, int64_t last) {
+  [[gnu::noinline]] void locate(
+      const QueryRun* run, const QueryRun* end, int64_t image, int64_t head, int64_t first, int64_t last) {
     for (int64_t row = 0; run != end; ++run) {
       const int64_t query = image * args_.queries + run->first;
       for (int64_t i = 0; i < run->count; ++i, ++row) {
@@ -286,7 +286,8 @@ class TilePoints {
     if (weights_ == nullptr) {
       softmax<A>(static_cast<const A*>(args_.logits) + row * samples, samples, row_weight_.data());
     } else {
-      std::copy(weights_ + row * samples, weights_ + (row + 1) * samples, row_weight_.data());
+      const A* weights = weights_ + row * samples;  // of these levels only: other tasks write where the others are
+      std::copy(weights + first * args_.points, weights + last * args_.points, &row_weight_[first * args_.points]);
     }
   }
 
