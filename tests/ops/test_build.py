@@ -24,37 +24,53 @@ def test_what_every_processor_runs_is_linked_first() -> None:
     assert ordered == ['a_kernel_baseline', 'b', 'c_kernel_baseline', 'a_kernel_avx2', 'c_kernel_avx2']
 
 
-def test_kernels_include_no_header_of_torch() -> None:
+def _reachable(path: Path) -> set[Path]:
+    """A source and all headers of ours that it includes. Only kernels of CUDA include the emulator, which is a test's."""
+    found: set[Path] = set()
+    waiting = {path}
+    while waiting:
+        found |= waiting
+        lines = [(one.parent, line) for one in waiting for line in one.read_text().splitlines()]
+        named = [(folder, line.split('"')[1]) for folder, line in lines if line.startswith('#include "')]
+        waiting = {(folder / name).resolve() for folder, name in named if name != 'cuda_emulator.h'} - found
+    return found
+
+
+@pytest.mark.parametrize('pattern', ['cpu/*_kernel.cpp', 'cuda/*.cu'])
+def test_kernels_include_no_header_of_torch(pattern: str) -> None:
     """Inline functions of torch would be compiled for a special processor and linked into all code."""
-    headers = {path.name: path for path in _build.SOURCES.rglob('*.h')}
-
-    def included(path: Path) -> set[Path]:
-        names = {line.split('"')[1] for line in path.read_text().splitlines() if line.startswith('#include "')}
-        return {headers[name.rpartition('/')[2]] for name in names}
-
-    def reachable(path: Path) -> set[Path]:
-        found, waiting = set(), {path}
-        while waiting:
-            found |= waiting
-            waiting = set().union(*(included(one) for one in waiting)) - found
-        return found
-
-    kernels = list((_build.SOURCES / 'cpu').glob('*_kernel.cpp'))
+    kernels = list(_build.SOURCES.glob(pattern))
     assert kernels
     for kernel in kernels:
-        for path in reachable(kernel):
+        for path in _reachable(kernel):
             assert '#include <torch' not in path.read_text(), f'{kernel.name} includes torch through {path.name}'
 
 
-def test_classes_of_headers_have_names_of_their_own() -> None:
+@pytest.mark.parametrize('device', ['cpu', 'cuda'])
+def test_classes_of_headers_have_names_of_their_own(device: str) -> None:
     """Two classes of one name in one namespace would share their inline functions, whichever the linker finds first."""
     found: dict[str, set[str]] = {}
-    for path in _build.SOURCES.rglob('*.h'):
-        for name in re.findall(r'^(?:struct|class) (\w+)', path.read_text(), re.MULTILINE):
-            found.setdefault(name, set()).add(path.name)
+    for folder in (device, 'common', 'entry'):
+        for path in (_build.SOURCES / folder).glob('*.h'):
+            for name in re.findall(r'^(?:struct|class) (\w+)', path.read_text(), re.MULTILINE):
+                found.setdefault(name, set()).add(path.name)
     shared = {name: files for name, files in found.items() if len(files) > 1}
     assert found
     assert not shared
+
+
+@pytest.mark.parametrize('device', ['cpu', 'cuda'])
+def test_a_library_is_named_after_its_own_sources(device: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for folder in ('common', 'cpu', 'cuda', 'entry'):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / 'a.h').write_text('')
+    monkeypatch.setattr(_build, 'SOURCES', tmp_path)
+    names = [_build.library_name(device)]
+    for folder in ('common', 'cpu', 'cuda', 'entry'):
+        (tmp_path / folder / 'a.h').write_text('//')
+        names.append(_build.library_name(device))
+    changed = [later != earlier for earlier, later in zip(names, names[1:])]
+    assert changed == [True, device == 'cpu', device == 'cuda', True]
 
 
 def test_a_compiler_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,14 +1,16 @@
 """Compiles the operators; :mod:`stn_det.ops.build` is the command.
 
-Needs g++ or clang++ and the headers that come with PyTorch, nothing else, and takes seconds. The library keeps to
-LibTorch's stable ABI, so one build serves every Python and every PyTorch from 2.10 on. Its file name carries a digest
-of the sources: a library that was built from other sources is never loaded.
+The library for the CPU needs g++ or clang++ and the headers that come with PyTorch, nothing else. The one for CUDA
+needs nvcc too, but neither a GPU nor a PyTorch with CUDA. Both keep to LibTorch's stable ABI, so one build serves every
+Python and every PyTorch from 2.10 on. A file name carries a digest of the sources: a library that was built from other
+sources is never loaded.
 """
 
 import hashlib
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -41,14 +43,27 @@ class BuildError(Exception):
     """The operators could not be compiled; the message says what to do."""
 
 
-def library_name() -> str:
-    """File name of the library that belongs to the sources beside this file."""
+# Compute capabilities that get machine code; the last also gets PTX, which newer GPUs compile for themselves.
+CUDA_ARCHITECTURES = ('8.0', '8.6', '8.9', '9.0', '10.0', '12.0')
+CUDA_FLAGS = (
+    '-std=c++20',
+    '-O3',
+    '--expt-relaxed-constexpr',
+    '-Xcompiler=-fPIC,-fvisibility=hidden,-Wall',
+    '-DSTN_DET_CUDA',
+    '-DSTN_DET_ISA=cuda',
+)
+
+
+def library_name(device: str = 'cpu') -> str:
+    """File name of the library for ``'cpu'`` or ``'cuda'`` that belongs to the sources beside this file."""
     digest = hashlib.sha256()
-    for path in sorted(SOURCES.rglob('*')):
-        if path.suffix in {'.h', '.cpp'}:
-            digest.update(path.relative_to(SOURCES).as_posix().encode())
-            digest.update(path.read_bytes())
-    return f'libstn_det_cpu-{digest.hexdigest()[:12]}.so'
+    for folder in ('common', device, 'entry'):
+        for path in sorted((SOURCES / folder).glob('*')):
+            if path.suffix in {'.h', '.cpp', '.cu'}:
+                digest.update(path.relative_to(SOURCES).as_posix().encode())
+                digest.update(path.read_bytes())
+    return f'libstn_det_{device}-{digest.hexdigest()[:12]}.so'
 
 
 def user_folder() -> Path:
@@ -70,33 +85,93 @@ def compile_library(folder: Path | None = None, verbose: bool = False) -> Path:
     Raises:
         BuildError: when the machine, a compiler or PyTorch's headers are missing, or the compiler fails.
     """
-    if platform.machine() != 'x86_64' or sys.platform != 'linux':
-        raise BuildError(f'the operators compile on Linux x86_64, this is {sys.platform} {platform.machine()}')
     compiler, torch = _compiler(), _torch_folder()
-    out = (folder or _writable_folder()) / library_name()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with tempfile.TemporaryDirectory() as scratch:
         units, commands = _units(), []
         for source, name, extra in units:
             includes = () if source.stem.endswith('_kernel') else ('-isystem', str(torch / 'include'))
             commands.append([compiler, *FLAGS, *extra, *includes, '-c', str(source), '-o', f'{scratch}/{name}.o'])
-        list(pool.map(lambda command: _run(command, verbose), commands))
+        _run_all(commands, verbose)
         objects = [f'{scratch}/{name}.o' for name in _in_link_order([name for _, name, _ in units])]
-        temporary = out.with_name(f'.{out.name}.{os.getpid()}.tmp')
         libraries = ('-L', str(torch / 'lib'), '-ltorch_cpu')
-        _run([compiler, '-shared', '-o', str(temporary), *objects, *libraries, '-Wl,--as-needed', '-Wl,-s'], verbose)
+        link = [compiler, '-shared', *objects, *libraries, '-Wl,--as-needed', '-Wl,-s']
+        return _link(link, 'cpu', folder, verbose)
+
+
+def compile_cuda_library(
+    folder: Path | None = None, verbose: bool = False, architectures: Sequence[str] | None = None
+) -> Path:
+    """Compile the operators for CUDA. Takes minutes: every kernel is compiled for every architecture.
+
+    Args:
+        folder: where the library goes, as in :func:`compile_library`.
+        verbose: print the commands.
+        architectures: compute capabilities such as ``'9.0'``; None: those in the environment variable
+            ``STN_DET_CUDA_ARCHS``, separated by spaces or semicolons, or else ``CUDA_ARCHITECTURES``.
+
+    Returns:
+        The library. Other builds in the same folder are removed.
+
+    Raises:
+        BuildError: when the machine, a compiler or PyTorch's headers are missing, or a compiler fails.
+    """
+    compiler, nvcc, torch = _compiler(), _nvcc(), _torch_folder()
+    wanted = architectures or os.environ.get('STN_DET_CUDA_ARCHS', '').replace(';', ' ').split() or CUDA_ARCHITECTURES
+    targets = _cuda_targets(wanted)
+    with tempfile.TemporaryDirectory() as scratch:
+        commands = []
+        for source in sorted((SOURCES / 'cuda').glob('*.cu'), key=lambda path: -path.stat().st_size):
+            commands.append([nvcc, *CUDA_FLAGS, *targets, '-c', str(source), '-o', f'{scratch}/{source.stem}.cu.o'])
+        includes = ('-isystem', str(torch / 'include'))
+        for source in sorted((SOURCES / 'entry').glob('*.cpp')):
+            defines = ('-DSTN_DET_CUDA', '-DUSE_CUDA')
+            commands.append(
+                [compiler, *FLAGS, *defines, *includes, '-c', str(source), '-o', f'{scratch}/{source.stem}.o']
+            )
+        _run_all(commands, verbose)
+        # A PyTorch without CUDA lacks this library, whose functions are looked up when ours is loaded.
+        stand_in = f'{scratch}/libtorch_cuda.so'
+        _run([compiler, '-shared', '-x', 'c++', '/dev/null', '-o', stand_in, '-Wl,-soname,libtorch_cuda.so'], verbose)
+        libraries = ('-L', scratch, '-L', str(torch / 'lib'), '-ltorch_cuda', '-ltorch_cpu')
+        objects = sorted(str(path) for path in Path(scratch).glob('*.o'))
+        # With the runtime inside, the library does not ask for one of its own version.
+        link = [nvcc, '-shared', '-cudart', 'static', *objects, '-Xlinker=--no-as-needed', *libraries, '-Xlinker=-s']
+        return _link(link, 'cuda', folder, verbose)
+
+
+def _link(command: Sequence[str], device: str, folder: Path | None, verbose: bool) -> Path:
+    """Link a library to its place and remove other builds of it there."""
+    out = (folder or _writable_folder()) / library_name(device)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f'.{out.name}.{os.getpid()}.tmp')
+    _run([*command, '-o', str(temporary)], verbose)
     os.replace(temporary, out)
-    for other in out.parent.glob('libstn_det_cpu-*.so'):
+    for other in out.parent.glob(f'libstn_det_{device}-*.so'):
         if other != out:
             other.unlink()
     return out
+
+
+def _cuda_targets(architectures: Sequence[str]) -> list[str]:
+    """Options of nvcc: machine code for each compute capability, and PTX for the last."""
+    numbers = []
+    for name in architectures:
+        if not re.fullmatch(r'[0-9]+\.[0-9]', name):
+            raise BuildError(f'CUDA architecture {name!r}, expected a compute capability such as 9.0')
+        numbers.append(int(name.replace('.', '')))
+    if min(numbers) < 80:
+        raise BuildError(f'CUDA architectures {" ".join(architectures)}: 8.0 is the oldest that the kernels support')
+    numbers.sort()
+    targets = [f'-gencode=arch=compute_{number},code=sm_{number}' for number in numbers]
+    return [*targets, f'-gencode=arch=compute_{numbers[-1]},code=compute_{numbers[-1]}']
 
 
 def _units() -> list[tuple[Path, str, tuple[str, ...]]]:
     """Source, name of its object and extra flags of everything that is compiled."""
     units: list[tuple[Path, str, tuple[str, ...]]] = []
     # The longest first, so that no processor ends up waiting for one large file.
-    for source in sorted((SOURCES / 'cpu').glob('*.cpp'), key=lambda path: -path.stat().st_size):
+    sources = [*(SOURCES / 'cpu').glob('*.cpp'), *(SOURCES / 'entry').glob('*.cpp')]
+    for source in sorted(sources, key=lambda path: -path.stat().st_size):
         if not source.stem.endswith('_kernel'):
             units.append((source, source.stem, ()))
             continue
@@ -117,11 +192,22 @@ def _in_link_order(names: Sequence[str]) -> list[str]:
 
 
 def _compiler() -> str:
+    if platform.machine() != 'x86_64' or sys.platform != 'linux':
+        raise BuildError(f'the operators compile on Linux x86_64, this is {sys.platform} {platform.machine()}')
     for name in (os.environ.get('CXX'), 'g++', 'clang++'):
         found = shutil.which(name) if name else None
         if found:
             return found
     raise BuildError('no C++ compiler found; install g++ (Debian, Ubuntu: apt install g++) or set CXX')
+
+
+def _nvcc() -> str:
+    home = os.environ.get('CUDA_HOME') or os.environ.get('CUDA_PATH')
+    for name in (os.environ.get('NVCC'), f'{home}/bin/nvcc' if home else None, 'nvcc', '/usr/local/cuda/bin/nvcc'):
+        found = shutil.which(name) if name else None
+        if found:
+            return found
+    raise BuildError('no nvcc found; install the CUDA toolkit, 12.8 or newer, or set NVCC or CUDA_HOME')
 
 
 def _torch_folder() -> Path:
@@ -143,6 +229,12 @@ def _writable_folder() -> Path:
     except OSError:
         return user_folder()
     return PACKAGED
+
+
+def _run_all(commands: Sequence[Sequence[str]], verbose: bool) -> None:
+    """Run independent commands, as many at a time as there are processors."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda command: _run(command, verbose), commands))
 
 
 def _run(command: Sequence[str], verbose: bool) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stn_det.ops._library import define, differentiate, implement
+from stn_det.ops._library import define, differentiate, implement, wants_determinism
 
 # Columns of this many bytes are sampled, multiplied and deleted at a time. Those of a map of 256 x 256 pixels and 256
 # channels take 600 MB in one piece; pieces that stay in the last cache are multiplied faster, too. Deleted before the
@@ -87,7 +87,9 @@ def _backward(
             grad = rows[:, first:last]
             if needed[0] or needed[1] or needed[3]:
                 columns = torch.bmm(grad, kernel)
-                torch.ops.stn_det.deform_im2col_backward(columns, *where, of_input, of_offset, of_mask)
+                torch.ops.stn_det.deform_im2col_backward(
+                    columns, *where, of_input, of_offset, of_mask, wants_determinism()
+                )
                 del columns
             if of_weight is not None:
                 columns = torch.ops.stn_det.deform_im2col(*where)
@@ -133,7 +135,7 @@ def _differentiate(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
 define(f'deform_im2col({_SAMPLING}) -> Tensor', _fake_columns)
 define(
     f'deform_im2col_backward(Tensor grad_columns, {_SAMPLING}, Tensor(a!)? grad_input, Tensor(b!)? grad_offset, '
-    'Tensor(c!)? grad_mask) -> ()',
+    'Tensor(c!)? grad_mask, bool deterministic=False) -> ()',
     _fake_columns_backward,
 )
 define(f'deform_conv2d({_CONVOLUTION}) -> Tensor', _fake)

@@ -36,6 +36,11 @@ def implement(name: str, function: Callable) -> None:
     _LIBRARY.impl(name, function, 'CPU')
 
 
+def wants_determinism() -> bool:
+    """Whether ``torch.use_deterministic_algorithms`` is on: results must then not depend on the order of threads."""
+    return torch.are_deterministic_algorithms_enabled()
+
+
 def is_compiled(name: str, device: torch.device | str) -> bool:
     """Whether the operator has a compiled implementation for tensors on the device."""
     kind = device if isinstance(device, str) else device.type

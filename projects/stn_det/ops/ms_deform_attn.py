@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stn_det.checks import check_float_shape, check_same_device, check_shape, compute_dtype
 from stn_det.errors import InputError
-from stn_det.ops._library import define, differentiate, is_compiled
+from stn_det.ops._library import define, differentiate, is_compiled, wants_determinism
 from stn_det.ops.reference.ms_deform_attn import ms_deform_attn_reference
 
 
@@ -77,7 +77,13 @@ def _fake(value: Tensor, shapes: Tensor, starts: Tensor, locations: Tensor, weig
 
 
 def _fake_backward(
-    grad_output: Tensor, value: Tensor, shapes: Tensor, starts: Tensor, locations: Tensor, weights: Tensor
+    grad_output: Tensor,
+    value: Tensor,
+    shapes: Tensor,
+    starts: Tensor,
+    locations: Tensor,
+    weights: Tensor,
+    deterministic: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     grad_value = value.new_empty(value.shape, dtype=locations.dtype)
     return grad_value, locations.new_empty(locations.shape), weights.new_empty(weights.shape)
@@ -90,7 +96,7 @@ def _setup(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
 def _backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     value, shapes, starts, locations, weights = ctx.saved_tensors
     grads = torch.ops.stn_det.ms_deform_attn_backward(
-        grad_output.to(locations.dtype), value, shapes, starts, locations, weights
+        grad_output.to(locations.dtype), value, shapes, starts, locations, weights, wants_determinism()
     )
     return grads[0].to(value.dtype), None, None, grads[1], grads[2]
 
@@ -102,7 +108,7 @@ define(
 )
 define(
     'ms_deform_attn_backward(Tensor grad_output, Tensor value, Tensor spatial_shapes, Tensor level_start_index, '
-    'Tensor sampling_locations, Tensor attention_weights) -> (Tensor, Tensor, Tensor)',
+    'Tensor sampling_locations, Tensor attention_weights, bool deterministic=False) -> (Tensor, Tensor, Tensor)',
     _fake_backward,
 )
 differentiate('ms_deform_attn', _backward, _setup)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stn_det.checks import check_float_shape, check_same_device, compute_dtype
 from stn_det.errors import InputError
-from stn_det.ops._library import define, differentiate, is_compiled
+from stn_det.ops._library import define, differentiate, is_compiled, wants_determinism
 from stn_det.ops.ms_deform_attn import check_levels
 from stn_det.ops.reference.ms_deform_attn_fused import ms_deform_attn_fused_reference
 
@@ -94,6 +94,7 @@ def _fake_backward(
     references: Tensor,
     offsets: Tensor,
     logits: Tensor,
+    deterministic: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     grad_value = value.new_empty(value.shape, dtype=offsets.dtype)
     return grad_value, torch.empty_like(references), torch.empty_like(offsets), torch.empty_like(logits)
@@ -105,7 +106,8 @@ def _setup(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     value, *others = ctx.saved_tensors
-    grads = torch.ops.stn_det.ms_deform_attn_fused_backward(grad_output.to(others[-1].dtype), value, *others)
+    grad_output = grad_output.to(others[-1].dtype)
+    grads = torch.ops.stn_det.ms_deform_attn_fused_backward(grad_output, value, *others, wants_determinism())
     return grads[0].to(value.dtype), None, None, *grads[1:]
 
 
@@ -115,7 +117,8 @@ _ARGUMENTS = (
 )
 define(f'ms_deform_attn_fused({_ARGUMENTS}) -> Tensor', _fake)
 define(
-    f'ms_deform_attn_fused_backward(Tensor grad_output, {_ARGUMENTS}) -> (Tensor, Tensor, Tensor, Tensor)',
+    f'ms_deform_attn_fused_backward(Tensor grad_output, {_ARGUMENTS}, bool deterministic=False)'
+    ' -> (Tensor, Tensor, Tensor, Tensor)',
     _fake_backward,
 )
 differentiate('ms_deform_attn_fused', _backward, _setup)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stn_det.checks import compute_dtype
-from stn_det.ops._library import define, differentiate, is_compiled
+from stn_det.ops._library import define, differentiate, is_compiled, wants_determinism
 from stn_det.ops._roi_grid import check_roi_arguments
 from stn_det.ops.reference.roi_align import roi_align_reference
 
@@ -95,7 +95,9 @@ def _setup_max(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor])
 def _backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     (rois,) = ctx.saved_tensors
     batch, _, height, width = ctx.shape
-    grad = torch.ops.stn_det.roi_align_backward(grad_output.to(rois.dtype), rois, batch, height, width, *ctx.options)
+    grad = torch.ops.stn_det.roi_align_backward(
+        grad_output.to(rois.dtype), rois, batch, height, width, *ctx.options, wants_determinism()
+    )
     return grad.to(ctx.dtype), None, *(None for _ in ctx.options)
 
 
@@ -103,7 +105,7 @@ def _backward_max(ctx: Any, grad_output: Tensor, _: Tensor | None) -> tuple[Tens
     argmax, rois = ctx.saved_tensors
     batch, _, height, width = ctx.shape
     grad = torch.ops.stn_det.roi_align_max_backward(
-        grad_output.to(rois.dtype), argmax, rois, batch, height, width, *ctx.options
+        grad_output.to(rois.dtype), argmax, rois, batch, height, width, *ctx.options, wants_determinism()
     )
     return grad.to(ctx.dtype), None, *(None for _ in ctx.options)
 
@@ -111,11 +113,15 @@ def _backward_max(ctx: Any, grad_output: Tensor, _: Tensor | None) -> tuple[Tens
 _OPTIONS = 'SymInt pooled_height, SymInt pooled_width, float spatial_scale, int sampling_ratio, bool aligned'
 _SIZES = 'SymInt batch, SymInt height, SymInt width'
 define(f'roi_align(Tensor input, Tensor rois, {_OPTIONS}) -> Tensor', _fake)
-define(f'roi_align_backward(Tensor grad_output, Tensor rois, {_SIZES}, {_OPTIONS}) -> Tensor', _fake_backward)
+define(
+    f'roi_align_backward(Tensor grad_output, Tensor rois, {_SIZES}, {_OPTIONS}, bool deterministic=False) -> Tensor',
+    _fake_backward,
+)
 differentiate('roi_align', _backward, _setup)
 define(f'roi_align_max(Tensor input, Tensor rois, {_OPTIONS}) -> (Tensor output, Tensor argmax)', _fake_max)
 define(
-    f'roi_align_max_backward(Tensor grad_output, Tensor argmax, Tensor rois, {_SIZES}, {_OPTIONS}) -> Tensor',
+    f'roi_align_max_backward(Tensor grad_output, Tensor argmax, Tensor rois, {_SIZES}, {_OPTIONS}, '
+    'bool deterministic=False) -> Tensor',
     _fake_max_backward,
 )
 differentiate('roi_align_max', _backward_max, _setup_max)

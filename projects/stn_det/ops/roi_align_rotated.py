@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stn_det.checks import compute_dtype
-from stn_det.ops._library import define, differentiate, is_compiled
+from stn_det.ops._library import define, differentiate, is_compiled, wants_determinism
 from stn_det.ops._roi_grid import check_roi_arguments
 from stn_det.ops.reference.roi_align_rotated import roi_align_rotated_reference
 
@@ -88,7 +88,7 @@ def _backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     grad_input = grad_rois = None
     if ctx.needs_input_grad[0]:
         grad_input = torch.ops.stn_det.roi_align_rotated_backward(
-            grad_output, rois, batch, height, width, *ctx.options
+            grad_output, rois, batch, height, width, *ctx.options, wants_determinism()
         ).to(ctx.dtype)
     if input is not None:
         grad_rois = torch.ops.stn_det.roi_align_rotated_backward_rois(grad_output, input, rois, *ctx.options)
@@ -101,7 +101,7 @@ _OPTIONS = (
 define(f'roi_align_rotated(Tensor input, Tensor rois, {_OPTIONS}) -> Tensor', _fake)
 define(
     'roi_align_rotated_backward(Tensor grad_output, Tensor rois, SymInt batch, SymInt height, SymInt width, '
-    f'{_OPTIONS}) -> Tensor',
+    f'{_OPTIONS}, bool deterministic=False) -> Tensor',
     _fake_backward,
 )
 define(

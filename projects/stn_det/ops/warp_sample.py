@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stn_det.checks import as_pair, check_choice, check_float_shape, check_same_device
 from stn_det.errors import InputError
-from stn_det.ops._library import define, differentiate, is_compiled
+from stn_det.ops._library import define, differentiate, is_compiled, wants_determinism
 from stn_det.ops.reference.warp_sample import warp_sample_reference
 
 MODES = ('bilinear', 'nearest', 'bicubic')
@@ -134,6 +134,7 @@ def _fake_backward(
     last: bool,
     to_input: bool,
     to_matrix: bool,
+    deterministic: bool = False,
 ) -> tuple[Tensor, Tensor]:
     grad_input = _new_image(input, last, *input.shape[2:]) if to_input else input.new_empty(0)
     return grad_input, matrix.new_empty(matrix.shape if to_matrix else 0)
@@ -146,7 +147,8 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     wanted = ctx.needs_input_grad[:2]
-    grads = torch.ops.stn_det.warp_sample_backward(grad_output, *ctx.saved_tensors, *ctx.options, *wanted)
+    arguments = (grad_output, *ctx.saved_tensors, *ctx.options, *wanted, wants_determinism())
+    grads = torch.ops.stn_det.warp_sample_backward(*arguments)
     return *(grad if want else None for grad, want in zip(grads, wanted)), *(None,) * 6
 
 
@@ -157,7 +159,7 @@ define(
 )
 define(
     'warp_sample_backward(Tensor grad_output, Tensor input, Tensor matrix, int mode, int padding, bool antialias, '
-    'bool channels_last, bool to_input, bool to_matrix) -> (Tensor, Tensor)',
+    'bool channels_last, bool to_input, bool to_matrix, bool deterministic=False) -> (Tensor, Tensor)',
     _fake_backward,
 )
 differentiate('warp_sample', _backward, _setup)

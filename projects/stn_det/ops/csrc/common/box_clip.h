@@ -12,7 +12,7 @@
 // lesser, greater and magnitude; nothing here branches on a value.
 #pragma once
 
-#include "../cpu/lanes.h"  // the numbers; another machine brings its own
+#include "numbers.h"
 
 namespace stn_det::STN_DET_ISA {
 
@@ -22,12 +22,12 @@ struct Way {
   R length, inverse;
   MaskOf<R> still;  // shorter than any number with a finite inverse
 
-  static inline Way of(R length) {
+  static STN_DET_INLINE Way of(R length) {
     const MaskOf<R> still = magnitude(length) < splat<R>(4 * std::numeric_limits<ScalarOf<R>>::min());
     return {length, splat<R>(1) / choose(still, splat<R>(1), length), still};
   }
 
-  inline Way back() const { return {-length, -inverse, still}; }
+  STN_DET_INLINE Way back() const { return {-length, -inverse, still}; }
 };
 
 // Part [enter, leave] of an edge, within [0, 1].
@@ -37,13 +37,13 @@ struct Part {
 };
 
 template <typename R>
-inline R clamp_to(R x, R half) {
+STN_DET_INLINE R clamp_to(R x, R half) {
   return greater(lesser(x, half), -half);
 }
 
 // Where start + t * way lies in [-half, half]; empty when it never does.
 template <typename R>
-inline Part<R> part_between(R start, const Way<R>& way, R half) {
+STN_DET_INLINE Part<R> part_between(R start, const Way<R>& way, R half) {
   const R zero = splat<R>(0), one = splat<R>(1);
   const R first = (-half - start) * way.inverse, second = (half - start) * way.inverse;
   const R enter = lesser(greater(lesser(first, second), zero), one);
@@ -53,7 +53,7 @@ inline Part<R> part_between(R start, const Way<R>& way, R half) {
 }
 
 template <typename R>
-inline R sign_of(R x) {
+STN_DET_INLINE R sign_of(R x) {
   const R zero = splat<R>(0);
   return choose(x > zero, splat<R>(1), choose(x < zero, splat<R>(-1), zero));
 }
@@ -66,7 +66,7 @@ struct ClipSlopes {
 
 // Signed area of the quadrilateral with corners (x, y) inside the rectangle; dx, dy: from each corner to the next.
 template <bool kSlopes, typename R>
-inline R clipped_area(
+STN_DET_INLINE R clipped_area(
     const R* x, const R* y, const Way<R>* dx, const Way<R>* dy, R half_w, R half_h, ClipSlopes<R>* slopes) {
   R area = splat<R>(0);
   R clamped[4];
@@ -113,7 +113,7 @@ struct Shared {
   R area, to_clipped, to_first, to_second;
 
   // `residue` is the rounding error of `clipped`; what lies below it is no intersection.
-  static inline Shared of(R clipped, R residue, R first, R second) {
+  static STN_DET_INLINE Shared of(R clipped, R residue, R first, R second) {
     const R zero = splat<R>(0), half = splat<R>(0.5), one = splat<R>(1);
     const R size = magnitude(clipped);
     const MaskOf<R> some = size > residue;
@@ -132,7 +132,7 @@ template <typename R>
 struct Overlap {
   R value, to_shared, to_first, to_second;
 
-  static inline Overlap of(R shared, R first, R second, bool iof) {
+  static STN_DET_INLINE Overlap of(R shared, R first, R second, bool iof) {
     const R zero = splat<R>(0), one = splat<R>(1);
     const R whole = iof ? first : first + second - shared;
     const MaskOf<R> some = whole > zero;
@@ -144,7 +144,7 @@ struct Overlap {
 };
 
 template <typename R>
-inline R lane_epsilon() {
+STN_DET_INLINE R lane_epsilon() {
   return splat<R>(std::numeric_limits<ScalarOf<R>>::epsilon());
 }
 

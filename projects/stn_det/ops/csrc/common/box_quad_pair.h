@@ -14,7 +14,7 @@ struct BoxQuadPair {
   Shared<R> shared;
 
   template <bool kSlopes>
-  static inline BoxQuadPair of(const RBox<R>& box, const Hull<R>& quad, ClipSlopes<R>* slopes) {
+  static STN_DET_INLINE BoxQuadPair of(const RBox<R>& box, const Hull<R>& quad, ClipSlopes<R>* slopes) {
     BoxQuadPair p;
     for (int k = 0; k < 4; ++k) {
       const R dx = quad.x[k] - box.x, dy = quad.y[k] - box.y;
@@ -37,13 +37,13 @@ struct BoxQuadPair {
 };
 
 template <typename R>
-inline R box_quad_overlap(const RBox<R>& box, const Hull<R>& quad, bool iof) {
+STN_DET_INLINE R box_quad_overlap(const RBox<R>& box, const Hull<R>& quad, bool iof) {
   const BoxQuadPair<R> pair = BoxQuadPair<R>::template of<false>(box, quad, nullptr);
   return Overlap<R>::of(pair.shared.area, pair.box_area, magnitude(pair.signed_area), iof).value;
 }
 
 template <typename R>
-inline void box_quad_overlap_backward(
+STN_DET_INLINE void box_quad_overlap_backward(
     const RBox<R>& box, const Hull<R>& quad, bool iof, R grad, R* grad_box, R* grad_quad) {
   ClipSlopes<R> slopes;
   const BoxQuadPair<R> pair = BoxQuadPair<R>::template of<true>(box, quad, &slopes);

@@ -17,7 +17,7 @@ struct Hull {
 
 // Twice the signed area, about the first corner so that a large common offset costs no digits.
 template <int kCorners, typename R>
-inline R twice_area(const R* x, const R* y) {
+STN_DET_INLINE R twice_area(const R* x, const R* y) {
   R total = splat<R>(0);
   for (int k = 1; k + 1 < kCorners; ++k) {
     total += (x[k] - x[0]) * (y[k + 1] - y[0]) - (x[k + 1] - x[0]) * (y[k] - y[0]);
@@ -27,7 +27,7 @@ inline R twice_area(const R* x, const R* y) {
 
 // Retracts a polygon onto the side right of a -> b on screen: 2 * kCorners corners.
 template <int kCorners, typename R>
-inline void clip_half_plane(const R* x, const R* y, R ax, R ay, R bx, R by, R* out_x, R* out_y) {
+STN_DET_INLINE void clip_half_plane(const R* x, const R* y, R ax, R ay, R bx, R by, R* out_x, R* out_y) {
   const R zero = splat<R>(0), one = splat<R>(1);
   const R along_x = bx - ax, along_y = by - ay, length2 = along_x * along_x + along_y * along_y;
   const R scale = one / choose(length2 > zero, length2, one);
@@ -48,7 +48,7 @@ inline void clip_half_plane(const R* x, const R* y, R ax, R ay, R bx, R by, R* o
 
 // Derivative of the shared area to the corners of `of`, from the part of each of its edges inside `other`.
 template <typename R>
-inline void convex_slopes(const Hull<R>& of, const Hull<R>& other, R* slope_x, R* slope_y) {
+STN_DET_INLINE void convex_slopes(const Hull<R>& of, const Hull<R>& other, R* slope_x, R* slope_y) {
   const R zero = splat<R>(0), one = splat<R>(1);
   for (int k = 0; k < 4; ++k) slope_x[k] = slope_y[k] = zero;
   for (int k = 0; k < 4; ++k) {
@@ -82,7 +82,7 @@ struct HullPair {
   R area1, area2;
   Shared<R> shared;
 
-  static inline HullPair of(const Hull<R>& hull1, const Hull<R>& hull2) {
+  static STN_DET_INLINE HullPair of(const Hull<R>& hull1, const Hull<R>& hull2) {
     HullPair p;
     const R quarter = splat<R>(0.25), half = splat<R>(0.5), zero = splat<R>(0);
     const R mean_x = quarter * (hull1.x[0] + hull1.x[1] + hull1.x[2] + hull1.x[3]);
@@ -118,14 +118,14 @@ struct HullPair {
 };
 
 template <typename R>
-inline R hull_overlap(const Hull<R>& hull1, const Hull<R>& hull2, bool iof) {
+STN_DET_INLINE R hull_overlap(const Hull<R>& hull1, const Hull<R>& hull2, bool iof) {
   const HullPair<R> pair = HullPair<R>::of(hull1, hull2);
   return Overlap<R>::of(pair.shared.area, pair.area1, pair.area2, iof).value;
 }
 
 // grad1, grad2: 8 values each, (x, y) corner by corner.
 template <typename R>
-inline void hull_overlap_backward(
+STN_DET_INLINE void hull_overlap_backward(
     const Hull<R>& hull1, const Hull<R>& hull2, bool iof, R grad, R* grad1, R* grad2) {
   const HullPair<R> pair = HullPair<R>::of(hull1, hull2);
   const Overlap<R> overlap = Overlap<R>::of(pair.shared.area, pair.area1, pair.area2, iof);

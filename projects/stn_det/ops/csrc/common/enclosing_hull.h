@@ -17,7 +17,7 @@ struct Tour {
   R x[kHullPoints], y[kHullPoints], origin[kHullPoints];
 
   // x, y: about their mean. The farthest point surely is a corner, so that the tour may begin and end there.
-  static inline Tour of(const R* x, const R* y) {
+  static STN_DET_INLINE Tour of(const R* x, const R* y) {
     const R zero = splat<R>(0), one = splat<R>(1);
     R far_x = x[0], far_y = y[0], reach = x[0] * x[0] + y[0] * y[0], far_index = zero;
     for (int k = 1; k < kHullPoints; ++k) {
@@ -55,7 +55,7 @@ struct Tour {
     return tour;
   }
 
-  static inline void exchange(const MaskOf<R>& swap, R& first, R& second) {
+  static STN_DET_INLINE void exchange(const MaskOf<R>& swap, R& first, R& second) {
     const R kept = first;
     first = choose(swap, second, first);
     second = choose(swap, kept, second);
@@ -64,7 +64,7 @@ struct Tour {
 
 // Area of the hull of points about their mean. With kSlopes also the derivatives to the points.
 template <bool kSlopes, typename R>
-inline R hull_area(const R* x, const R* y, R* slope_x, R* slope_y) {
+STN_DET_INLINE R hull_area(const R* x, const R* y, R* slope_x, R* slope_y) {
   const R zero = splat<R>(0), half = splat<R>(0.5);
   const Tour<R> tour = Tour<R>::of(x, y);
   R best[kHullPoints], before[kHullPoints];  // largest area (twice) up to a point, and the point before on the way

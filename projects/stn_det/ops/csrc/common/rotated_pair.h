@@ -21,7 +21,7 @@ struct RotatedPair {
 
   // The angle between the boxes is the difference of two angles rather than made from their sines: nearly equal boxes
   // lose nothing that way.
-  static inline RotatedPair of(const RBox<R>& first, const RBox<R>& second) {
+  static STN_DET_INLINE RotatedPair of(const RBox<R>& first, const RBox<R>& second) {
     RotatedPair p;
     const R dx = second.x - first.x, dy = second.y - first.y, half = splat<R>(0.5);
     sine_and_cosine(second.theta - first.theta, p.turn_sin, p.turn_cos);
@@ -45,7 +45,7 @@ struct RotatedPair {
   }
 
   template <bool kSlopes>
-  inline Shared<R> shared(const RBox<R>& first, const RBox<R>& second, ClipSlopes<R>* slopes) const {
+  STN_DET_INLINE Shared<R> shared(const RBox<R>& first, const RBox<R>& second, ClipSlopes<R>* slopes) const {
     const R two = splat<R>(2), half_w = splat<R>(0.5) * first.w, half_h = splat<R>(0.5) * first.h;
     const Way<R> along_x_way = Way<R>::of(two * along_x), across_x_way = Way<R>::of(two * across_x);
     const Way<R> along_y_way = Way<R>::of(two * along_y), across_y_way = Way<R>::of(two * across_y);
@@ -58,7 +58,7 @@ struct RotatedPair {
 
   // Gradients to the parameters of both boxes from those to the corners here, the half sizes of the first box and the
   // two areas.
-  inline void chain(
+  STN_DET_INLINE void chain(
       const RBox<R>& first, const RBox<R>& second, const ClipSlopes<R>& grad, R grad_area1, R grad_area2, R* grad1,
       R* grad2) const {
     const R half = splat<R>(0.5);
@@ -83,14 +83,14 @@ struct RotatedPair {
 };
 
 template <typename R>
-inline R rotated_overlap(const RBox<R>& first, const RBox<R>& second, bool iof) {
+STN_DET_INLINE R rotated_overlap(const RBox<R>& first, const RBox<R>& second, bool iof) {
   const Shared<R> shared = RotatedPair<R>::of(first, second).template shared<false>(first, second, nullptr);
   return Overlap<R>::of(shared.area, first.w * first.h, second.w * second.h, iof).value;
 }
 
 // Multiplies the slopes of a clipped area by a gradient.
 template <typename R>
-inline void scale_slopes(ClipSlopes<R>& slopes, R by) {
+STN_DET_INLINE void scale_slopes(ClipSlopes<R>& slopes, R by) {
   for (int k = 0; k < 4; ++k) {
     slopes.x[k] *= by;
     slopes.y[k] *= by;
@@ -100,7 +100,7 @@ inline void scale_slopes(ClipSlopes<R>& slopes, R by) {
 }
 
 template <typename R>
-inline void rotated_overlap_backward(
+STN_DET_INLINE void rotated_overlap_backward(
     const RBox<R>& first, const RBox<R>& second, bool iof, R grad, R* grad1, R* grad2) {
   const RotatedPair<R> pair = RotatedPair<R>::of(first, second);
   ClipSlopes<R> slopes;

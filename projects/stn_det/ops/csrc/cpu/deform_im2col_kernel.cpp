@@ -14,7 +14,7 @@
 #include <cmath>
 #include <vector>
 
-#include "deform_im2col.h"
+#include "../entry/deform_im2col.h"
 #include "simd.h"
 
 namespace stn_det::STN_DET_ISA {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "../common/enclosing_hull.h"
-#include "overlap.h"
+#include "../entry/overlap.h"
 #include "shapes.h"
 
 namespace stn_det::STN_DET_ISA {

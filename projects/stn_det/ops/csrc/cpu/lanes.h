@@ -8,6 +8,8 @@
 
 #include "simd.h"
 
+#define STN_DET_INLINE inline
+
 namespace stn_det::STN_DET_ISA {
 
 template <typename R>

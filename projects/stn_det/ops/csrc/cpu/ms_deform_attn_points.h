@@ -8,7 +8,7 @@
 #include <type_traits>
 
 #include "buffer.h"
-#include "ms_deform_attn.h"
+#include "../entry/ms_deform_attn.h"
 #include "simd.h"
 
 namespace stn_det::STN_DET_ISA {

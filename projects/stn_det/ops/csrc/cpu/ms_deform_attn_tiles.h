@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "buffer.h"
-#include "ms_deform_attn.h"
+#include "../entry/ms_deform_attn.h"
 #include "ms_deform_attn_points.h"
 #include "simd.h"
 

@@ -12,7 +12,7 @@
 #include <limits>
 #include <vector>
 
-#include "nms.h"
+#include "../entry/nms.h"
 #include "shapes.h"
 
 namespace stn_det::STN_DET_ISA {

@@ -10,7 +10,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "overlap.h"
+#include "../entry/overlap.h"
 #include "shapes.h"
 
 namespace stn_det::STN_DET_ISA {

@@ -8,7 +8,7 @@
 #include <cmath>
 #include <vector>
 
-#include "roi_align.h"
+#include "../entry/roi_align.h"
 
 namespace stn_det {
 

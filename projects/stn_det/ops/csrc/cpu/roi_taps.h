@@ -11,7 +11,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "roi_align.h"
+#include "../entry/roi_align.h"
 #include "simd.h"
 
 namespace stn_det::STN_DET_ISA {

@@ -6,7 +6,7 @@
 //
 // In float32 s is right to 2 units of the last place, and the loss to 5 for gamma = 2. For gamma other than 0, 1 and 2,
 // p^gamma is exp(gamma * log(p)), whose relative error grows with |gamma * log(p)|: 50 units for losses below 1e-20.
-#include "sigmoid_focal_loss.h"
+#include "../entry/sigmoid_focal_loss.h"
 
 #include <algorithm>
 #include <limits>

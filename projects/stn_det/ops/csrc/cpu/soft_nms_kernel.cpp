@@ -9,7 +9,7 @@
 
 #include "buffer.h"
 #include "lanes.h"
-#include "nms.h"
+#include "../entry/nms.h"
 
 namespace stn_det::STN_DET_ISA {
 namespace {
@@ -174,8 +174,9 @@ int64_t run_method(const SoftNmsArgs& args) {
 
 }  // namespace
 
-int64_t soft_nms(const SoftNmsArgs& args) {
-  return args.element == Element::kFloat64 ? run_method<double>(args) : run_method<float>(args);
+void soft_nms(const SoftNmsArgs& args) {
+  const int64_t visited = args.element == Element::kFloat64 ? run_method<double>(args) : run_method<float>(args);
+  std::fill(args.visits + visited, args.visits + args.count, int64_t{-1});
 }
 
 }  // namespace stn_det::STN_DET_ISA

@@ -11,7 +11,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "warp_sample.h"
+#include "../entry/warp_sample.h"
 
 namespace stn_det::STN_DET_ISA {
 

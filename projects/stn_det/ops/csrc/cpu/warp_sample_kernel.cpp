@@ -18,7 +18,7 @@
 
 #include "pixel_blocks.h"
 #include "warp_points.h"
-#include "warp_sample.h"
+#include "../entry/warp_sample.h"
 
 namespace stn_det::STN_DET_ISA {
 namespace {

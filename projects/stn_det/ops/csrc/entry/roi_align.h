@@ -5,8 +5,7 @@
 
 #include <cstdint>
 
-#include "element.h"
-#include "parallel.h"
+#include "machine.h"
 
 namespace stn_det {
 
@@ -26,7 +25,7 @@ struct Frame {
 };
 
 // Sums, coordinates and weights are float64 where the features are float64, else float32; below: the summation type.
-struct RoiArgs {
+struct RoiArgs : Machine {
   int64_t images, channels, height, width;
   int64_t rois, rows, columns;  // R, ph, pw
   Element element;              // of input and output
@@ -39,8 +38,6 @@ struct RoiArgs {
   const void* grad_output;      // (R, C, ph, pw) of the summation type
   void* grad_input;             // (N, C, H, W) of the summation type; every element is written
   double* grad_frames;          // (R, 6): origin, down, across, each (y, x); every element is written
-  int64_t threads;              // of the pool behind parallel_for
-  ParallelFor parallel_for;
 };
 
 #define STN_DET_ROI_KERNELS                                \
@@ -57,6 +54,10 @@ STN_DET_ROI_KERNELS
 namespace avx2 {
 STN_DET_ROI_KERNELS
 }  // namespace avx2
+
+namespace cuda {
+STN_DET_ROI_KERNELS
+}  // namespace cuda
 
 #undef STN_DET_ROI_KERNELS
 

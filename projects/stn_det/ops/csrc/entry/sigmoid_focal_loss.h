@@ -3,15 +3,14 @@
 
 #include <cstdint>
 
-#include "element.h"
-#include "parallel.h"
+#include "machine.h"
 
 namespace stn_det {
 
 constexpr int64_t kFocalChunk = 1024;  // terms whose sum is rounded once
 
 // Weights, loss and slope are float64 where the input is float64, else float32.
-struct FocalArgs {
+struct FocalArgs : Machine {
   int64_t rows, classes;
   double gamma, alpha;
   Element element;           // of input
@@ -21,7 +20,7 @@ struct FocalArgs {
   void* loss;                // (M, C) or null
   void* slope;               // (M, C), derivative of each term to its logit, or null
   double* partial_sums;      // one for each kFocalChunk terms, or null
-  ParallelFor parallel_for;
+  void* total;               // (), their sum, written by kernels of CUDA only; null where partial_sums is
 };
 
 namespace baseline {
@@ -31,5 +30,9 @@ void sigmoid_focal_loss(const FocalArgs& args);
 namespace avx2 {
 void sigmoid_focal_loss(const FocalArgs& args);
 }  // namespace avx2
+
+namespace cuda {
+void sigmoid_focal_loss(const FocalArgs& args);
+}  // namespace cuda
 
 }  // namespace stn_det

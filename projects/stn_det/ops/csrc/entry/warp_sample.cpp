@@ -1,12 +1,10 @@
-// Entry points of the fused warp on the CPU. Shapes and dtypes are checked in Python; what could reach memory outside
+// Entry points of the fused warp. Shapes and dtypes are checked in Python; what could reach memory outside
 // the tensors is checked here again.
-#include <torch/csrc/stable/library.h>
-
 #include <limits>
 #include <tuple>
 
+#include "run.h"
 #include "tensors.h"
-#include "torch_parallel.h"
 #include "warp_sample.h"
 
 namespace stn_det {
@@ -57,8 +55,7 @@ WarpArgs arguments(const Tensor& input, const Tensor& matrix, int64_t mode, int6
   args.input = input.const_data_ptr();
   args.input_strides = strides_of(input);
   args.matrix = static_cast<const double*>(matrix.const_data_ptr());
-  args.threads = torch::stable::get_num_threads();
-  args.parallel_for = torch_parallel_for_ranges;
+  set_machine(input, args);
   return args;
 }
 
@@ -75,13 +72,13 @@ Tensor warp_sample(
   Tensor output = new_image(input, args.images, args.channels, height, width, channels_last);
   args.output = output.mutable_data_ptr();
   args.output_strides = strides_of(output);
-  has_avx2() ? avx2::warp_sample_forward(args) : baseline::warp_sample_forward(args);
+  STN_DET_RUN(warp_sample_forward, args);
   return output;
 }
 
 std::tuple<Tensor, Tensor> warp_sample_backward(
     Tensor grad_output, Tensor input, Tensor matrix, int64_t mode, int64_t padding, bool antialias, bool channels_last,
-    bool to_input, bool to_matrix) {
+    bool to_input, bool to_matrix, bool deterministic) {
   make_contiguous(matrix);
   STD_TORCH_CHECK(
       input.dim() == 4 && grad_output.dim() == 4 && grad_output.scalar_type() == input.scalar_type() &&
@@ -105,15 +102,16 @@ std::tuple<Tensor, Tensor> warp_sample_backward(
     args.grad_input = grad_input.mutable_data_ptr();
     args.grad_input_strides = strides_of(grad_input);
   }
+  args.deterministic = deterministic;
   if (to_matrix) args.grad_matrix = static_cast<double*>(grad_matrix.mutable_data_ptr());
-  has_avx2() ? avx2::warp_sample_backward(args) : baseline::warp_sample_backward(args);
+  STN_DET_RUN(warp_sample_backward, args);
   return {grad_input, grad_matrix};
 }
 
 }  // namespace
 }  // namespace stn_det
 
-STABLE_TORCH_LIBRARY_IMPL(stn_det, CPU, m) {
+STN_DET_LIBRARY(m) {
   m.impl("warp_sample", TORCH_BOX(&stn_det::warp_sample));
   m.impl("warp_sample_backward", TORCH_BOX(&stn_det::warp_sample_backward));
 }

@@ -1,14 +1,12 @@
-// Entry points of the sampling of deformable convolution on the CPU. Shapes and dtypes are checked in Python; what
+// Entry points of the sampling of deformable convolution. Shapes and dtypes are checked in Python; what
 // could reach memory outside the tensors is checked here again.
-#include <torch/csrc/stable/library.h>
-
 #include <limits>
 #include <optional>
 #include <vector>
 
 #include "deform_im2col.h"
+#include "run.h"
 #include "tensors.h"
-#include "torch_parallel.h"
 
 namespace stn_det {
 namespace {
@@ -99,8 +97,7 @@ DeformArgs arguments(
   args.input = input.const_data_ptr();
   args.offset = offset.const_data_ptr();
   args.mask = mask.has_value() ? mask->const_data_ptr() : nullptr;
-  args.threads = torch::stable::get_num_threads();
-  args.parallel_for = torch_parallel_for_ranges;
+  set_machine(input, args);
   return args;
 }
 
@@ -118,14 +115,15 @@ Tensor deform_im2col(
   Tensor columns =
       torch::stable::new_empty(input, {groups, last - first, kernel[0] * kernel[1], args.channels / groups});
   args.columns = columns.mutable_data_ptr();
-  if (columns.numel() > 0) has_avx2() ? avx2::deform_im2col_forward(args) : baseline::deform_im2col_forward(args);
+  if (columns.numel() > 0) STN_DET_RUN(deform_im2col_forward, args);
   return columns;
 }
 
 void deform_im2col_backward(
     Tensor grad_columns, Tensor input, Tensor offset, std::optional<Tensor> mask, Pair kernel, Pair stride,
     Pair padding, Pair dilation, int64_t groups, int64_t offset_groups, int64_t first, int64_t last,
-    std::optional<Tensor> grad_input, std::optional<Tensor> grad_offset, std::optional<Tensor> grad_mask) {
+    std::optional<Tensor> grad_input, std::optional<Tensor> grad_offset, std::optional<Tensor> grad_mask,
+    bool deterministic) {
   make_contiguous(grad_columns, input, offset);
   mask = contiguous(mask);
   DeformArgs args =
@@ -139,13 +137,15 @@ void deform_im2col_backward(
   args.grad_input = destination("grad_input", grad_input, input);
   args.grad_offset = destination("grad_offset", grad_offset, offset);
   args.grad_mask = mask.has_value() ? destination("grad_mask", grad_mask, *mask) : nullptr;
-  if (first < last) has_avx2() ? avx2::deform_im2col_backward(args) : baseline::deform_im2col_backward(args);
+  args.deterministic = deterministic;
+  const Tensor scratch = exact_scratch(input, grad_input.has_value() ? input.numel() : 0, args);
+  if (first < last) STN_DET_RUN(deform_im2col_backward, args);
 }
 
 }  // namespace
 }  // namespace stn_det
 
-STABLE_TORCH_LIBRARY_IMPL(stn_det, CPU, m) {
+STN_DET_LIBRARY(m) {
   m.impl("deform_im2col", TORCH_BOX(&stn_det::deform_im2col));
   m.impl("deform_im2col_backward", TORCH_BOX(&stn_det::deform_im2col_backward));
 }

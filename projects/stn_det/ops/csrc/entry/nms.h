@@ -3,14 +3,14 @@
 
 #include <cstdint>
 
-#include "element.h"
+#include "machine.h"
 
 namespace stn_det {
 
 // Axis-aligned boxes (4 numbers), rotated boxes (5), convex hulls of quadrilaterals (8).
 enum class NmsKind { kHBox, kRotated, kHull };
 
-struct NmsArgs {
+struct NmsArgs : Machine {
   NmsKind kind;
   Element element;        // of the boxes: kFloat64 or kFloat32
   int64_t count;          // M
@@ -23,25 +23,30 @@ struct NmsArgs {
 
 enum class SoftMethod : int64_t { kNaive = 0, kLinear = 1, kGaussian = 2 };
 
-struct SoftNmsArgs {
+struct SoftNmsArgs : Machine {
   Element element;     // of boxes and scores: kFloat64 or kFloat32
   int64_t count;       // M
   const void* boxes;   // (M, 4)
   const void* scores;  // (M,)
   double threshold, sigma, min_score, offset;
   SoftMethod method;
-  int64_t* visits;     // (M,), the first K of which are written
-  void* lowered;       // (M,), likewise
+  int64_t* visits;     // (M,), -1 after the last visit
+  void* lowered;       // (M,) zeros, the first K of which are written
 };
 
 namespace baseline {
 void nms(const NmsArgs& args);
-int64_t soft_nms(const SoftNmsArgs& args);
+void soft_nms(const SoftNmsArgs& args);
 }  // namespace baseline
 
 namespace avx2 {
 void nms(const NmsArgs& args);
-int64_t soft_nms(const SoftNmsArgs& args);
+void soft_nms(const SoftNmsArgs& args);
 }  // namespace avx2
+
+namespace cuda {
+void nms(const NmsArgs& args);
+void soft_nms(const SoftNmsArgs& args);
+}  // namespace cuda
 
 }  // namespace stn_det

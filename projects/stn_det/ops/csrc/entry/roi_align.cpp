@@ -1,14 +1,12 @@
-// Entry points of RoIAlign on the CPU, axis-aligned and rotated. Shapes and dtypes are checked in Python; what could
+// Entry points of RoIAlign, axis-aligned and rotated. Shapes and dtypes are checked in Python; what could
 // reach memory outside the tensors is checked here again.
-#include <torch/csrc/stable/library.h>
-
 #include <limits>
 #include <tuple>
 
-#include "huge_pages.h"
-#include "roi_frames.h"
+#include "../cpu/huge_pages.h"
+#include "../cpu/roi_frames.h"
+#include "run.h"
 #include "tensors.h"
-#include "torch_parallel.h"
 
 namespace stn_det {
 namespace {
@@ -65,8 +63,6 @@ RoiArgs arguments(
   args.rois = rois;
   args.rows = options.rows;
   args.columns = options.columns;
-  args.threads = torch::stable::get_num_threads();
-  args.parallel_for = torch_parallel_for_ranges;
   return args;
 }
 
@@ -109,6 +105,7 @@ Pooled forward(Tensor input, Tensor rois, const RoiOptions& options, bool maximu
   make_contiguous(rois);
   const Frames frames = frames_of(rois, input.size(0), options);
   RoiArgs args = arguments(input.size(0), input.size(1), input.size(2), input.size(3), rois.size(0), options);
+  set_machine(rois, args);
   Tensor scratch;
   set_input(input, scratch, maximum, args);
   args.frames = frames.data;
@@ -118,9 +115,9 @@ Pooled forward(Tensor input, Tensor rois, const RoiOptions& options, bool maximu
   if (maximum) {
     pooled.argmax = torch::stable::new_empty(input, pooled.output.sizes(), ScalarType::Int);
     args.argmax = static_cast<int32_t*>(pooled.argmax.mutable_data_ptr());
-    has_avx2() ? avx2::roi_align_max_forward(args) : baseline::roi_align_max_forward(args);
+    STN_DET_RUN(roi_align_max_forward, args);
   } else {
-    has_avx2() ? avx2::roi_align_forward(args) : baseline::roi_align_forward(args);
+    STN_DET_RUN(roi_align_forward, args);
   }
   return pooled;
 }
@@ -128,7 +125,7 @@ Pooled forward(Tensor input, Tensor rois, const RoiOptions& options, bool maximu
 // The gradient of an input (images, C, height, width); with `argmax`, that of the maximum.
 Tensor backward_input(
     Tensor grad_output, const Tensor* argmax, Tensor rois, int64_t images, int64_t height, int64_t width,
-    const RoiOptions& options) {
+    const RoiOptions& options, bool deterministic) {
   STD_TORCH_CHECK(
       grad_output.dim() == 4 && rois.dim() == 2 && grad_output.size(0) == rois.size(0) &&
           grad_output.size(2) == options.rows && grad_output.size(3) == options.columns,
@@ -138,14 +135,17 @@ Tensor backward_input(
   make_contiguous(grad_output, rois);
   const Frames frames = frames_of(rois, images, options);
   RoiArgs args = arguments(images, grad_output.size(1), height, width, rois.size(0), options);
+  set_machine(rois, args);
   args.element = element_of("grad_output", grad_output);
   args.frames = frames.data;
   args.grad_output = grad_output.const_data_ptr();
   Tensor grad_input = torch::stable::new_empty(grad_output, {images, args.channels, height, width});
   args.grad_input = grad_input.mutable_data_ptr();
+  args.deterministic = deterministic;
+  const Tensor scratch = exact_scratch(rois, grad_input.numel(), args);
   prefer_huge_pages(args.grad_input, bytes_of(grad_input));
   if (argmax == nullptr) {
-    has_avx2() ? avx2::roi_align_backward_input(args) : baseline::roi_align_backward_input(args);
+    STN_DET_RUN(roi_align_backward_input, args);
     return grad_input;
   }
   STD_TORCH_CHECK(
@@ -153,7 +153,7 @@ Tensor backward_input(
       "argmax has to be int32 of the shape of the output");
   const Tensor points = torch::stable::contiguous(*argmax);
   args.argmax = const_cast<int32_t*>(static_cast<const int32_t*>(points.const_data_ptr()));
-  has_avx2() ? avx2::roi_align_max_backward(args) : baseline::roi_align_max_backward(args);
+  STN_DET_RUN(roi_align_max_backward, args);
   return grad_input;
 }
 
@@ -168,9 +168,10 @@ Tensor roi_align(
 
 Tensor roi_align_backward(
     Tensor grad_output, Tensor rois, int64_t images, int64_t height, int64_t width, int64_t rows, int64_t columns,
-    double scale, int64_t sampling_ratio, bool aligned) {
+    double scale, int64_t sampling_ratio, bool aligned,
+    bool deterministic) {
   const RoiOptions options = upright(rows, columns, scale, sampling_ratio, aligned);
-  return backward_input(grad_output, nullptr, rois, images, height, width, options);
+  return backward_input(grad_output, nullptr, rois, images, height, width, options, deterministic);
 }
 
 std::tuple<Tensor, Tensor> roi_align_max(
@@ -181,9 +182,10 @@ std::tuple<Tensor, Tensor> roi_align_max(
 
 Tensor roi_align_max_backward(
     Tensor grad_output, Tensor argmax, Tensor rois, int64_t images, int64_t height, int64_t width, int64_t rows,
-    int64_t columns, double scale, int64_t sampling_ratio, bool aligned) {
+    int64_t columns, double scale, int64_t sampling_ratio, bool aligned,
+    bool deterministic) {
   const RoiOptions options = upright(rows, columns, scale, sampling_ratio, aligned);
-  return backward_input(grad_output, &argmax, rois, images, height, width, options);
+  return backward_input(grad_output, &argmax, rois, images, height, width, options, deterministic);
 }
 
 Tensor roi_align_rotated(
@@ -194,9 +196,10 @@ Tensor roi_align_rotated(
 
 Tensor roi_align_rotated_backward(
     Tensor grad_output, Tensor rois, int64_t images, int64_t height, int64_t width, int64_t rows, int64_t columns,
-    double scale, int64_t sampling_ratio, bool aligned, bool clockwise) {
+    double scale, int64_t sampling_ratio, bool aligned, bool clockwise,
+    bool deterministic) {
   const RoiOptions options{true, rows, columns, scale, sampling_ratio, aligned, clockwise};
-  return backward_input(grad_output, nullptr, rois, images, height, width, options);
+  return backward_input(grad_output, nullptr, rois, images, height, width, options, deterministic);
 }
 
 Tensor roi_align_rotated_backward_rois(
@@ -209,6 +212,7 @@ Tensor roi_align_rotated_backward_rois(
   make_contiguous(grad_output, rois);
   const Frames frames = frames_of(rois, input.size(0), options);
   RoiArgs args = arguments(input.size(0), input.size(1), input.size(2), input.size(3), rois.size(0), options);
+  set_machine(rois, args);
   STD_TORCH_CHECK(
       grad_output.dim() == 4 && grad_output.size(0) == args.rois && grad_output.size(1) == args.channels &&
           grad_output.size(2) == rows && grad_output.size(3) == columns,
@@ -219,7 +223,7 @@ Tensor roi_align_rotated_backward_rois(
   args.grad_output = grad_output.const_data_ptr();
   std::vector<double> grad_frames(6 * args.rois);
   args.grad_frames = grad_frames.data();
-  has_avx2() ? avx2::roi_align_backward_frames(args) : baseline::roi_align_backward_frames(args);
+  STN_DET_RUN(roi_align_backward_frames, args);
   Tensor grad_rois = torch::stable::empty_like(rois);
   const auto convert = [&](auto* to, const auto* from) {
     for (int64_t i = 0; i < args.rois; ++i) {
@@ -237,7 +241,7 @@ Tensor roi_align_rotated_backward_rois(
 }  // namespace
 }  // namespace stn_det
 
-STABLE_TORCH_LIBRARY_IMPL(stn_det, CPU, m) {
+STN_DET_LIBRARY(m) {
   m.impl("roi_align", TORCH_BOX(&stn_det::roi_align));
   m.impl("roi_align_backward", TORCH_BOX(&stn_det::roi_align_backward));
   m.impl("roi_align_max", TORCH_BOX(&stn_det::roi_align_max));

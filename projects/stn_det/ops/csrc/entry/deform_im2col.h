@@ -6,13 +6,12 @@
 
 #include <cstdint>
 
-#include "element.h"
-#include "parallel.h"
+#include "machine.h"
 
 namespace stn_det {
 
 // Every tensor has the dtype of the input, float64 or float32.
-struct DeformArgs {
+struct DeformArgs : Machine {
   int64_t images, height, width, channels, out_height, out_width;
   int64_t kernel[2], stride[2], padding[2], dilation[2];  // vertical, horizontal
   int64_t groups, offset_groups;
@@ -26,8 +25,6 @@ struct DeformArgs {
   void* grad_input;             // as input, is added to; or null
   void* grad_offset;            // as offset, written for the pixels of the range; or null
   void* grad_mask;              // as mask, written for the pixels of the range; or null
-  int64_t threads;              // of the pool behind parallel_for
-  ParallelFor parallel_for;
 };
 
 namespace baseline {
@@ -39,5 +36,10 @@ namespace avx2 {
 void deform_im2col_forward(const DeformArgs& args);
 void deform_im2col_backward(const DeformArgs& args);
 }  // namespace avx2
+
+namespace cuda {
+void deform_im2col_forward(const DeformArgs& args);
+void deform_im2col_backward(const DeformArgs& args);
+}  // namespace cuda
 
 }  // namespace stn_det

@@ -5,8 +5,7 @@
 
 #include <cstdint>
 
-#include "element.h"
-#include "parallel.h"
+#include "machine.h"
 
 namespace stn_det {
 
@@ -20,7 +19,7 @@ struct Strides {
 
 // Coordinates and the sums for the matrix are float64; weights and sums over pixels are float64 where the input is
 // float64, else float32.
-struct WarpArgs {
+struct WarpArgs : Machine {
   int64_t images, channels, height, width, out_height, out_width;
   int64_t matrix_rows;        // 2 or 3
   WarpMode mode;
@@ -37,8 +36,6 @@ struct WarpArgs {
   void* grad_input;           // (N, C, H, W), or null
   Strides grad_input_strides;
   double* grad_matrix;        // as matrix, or null
-  int64_t threads;            // of the pool behind parallel_for
-  ParallelFor parallel_for;
 };
 
 namespace baseline {
@@ -50,5 +47,10 @@ namespace avx2 {
 void warp_sample_forward(const WarpArgs& args);
 void warp_sample_backward(const WarpArgs& args);
 }  // namespace avx2
+
+namespace cuda {
+void warp_sample_forward(const WarpArgs& args);
+void warp_sample_backward(const WarpArgs& args);
+}  // namespace cuda
 
 }  // namespace stn_det

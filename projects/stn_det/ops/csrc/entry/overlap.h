@@ -5,15 +5,14 @@
 
 #include <cstdint>
 
-#include "element.h"
-#include "parallel.h"
+#include "machine.h"
 
 namespace stn_det {
 
 // Rotated boxes (5 numbers) with rotated boxes, rotated boxes with simple quadrilaterals (8), hulls (8) with hulls.
 enum class OverlapKind { kRotated, kBoxQuad, kHull };
 
-struct OverlapArgs {
+struct OverlapArgs : Machine {
   OverlapKind kind;
   Element element;          // of everything: kFloat64 or kFloat32
   bool aligned, iof;        // aligned: M = N and the matrix is its diagonal
@@ -24,11 +23,10 @@ struct OverlapArgs {
   const void* grad_output;  // as output, backward only
   void* grad_first;         // (M, F)
   void* grad_second;        // (N, S)
-  ParallelFor parallel_for;
 };
 
 // IoU and GIoU of M pairs of rotated boxes.
-struct GiouArgs {
+struct GiouArgs : Machine {
   Element element;
   int64_t pairs;
   const void* first;      // (M, 5)
@@ -39,7 +37,6 @@ struct GiouArgs {
   const void* grad_giou;  // (M,)
   void* grad_first;       // (M, 5)
   void* grad_second;      // (M, 5)
-  ParallelFor parallel_for;
 };
 
 namespace baseline {
@@ -55,5 +52,12 @@ void overlap_backward(const OverlapArgs& args);
 void giou_forward(const GiouArgs& args);
 void giou_backward(const GiouArgs& args);
 }  // namespace avx2
+
+namespace cuda {
+void overlap_forward(const OverlapArgs& args);
+void overlap_backward(const OverlapArgs& args);
+void giou_forward(const GiouArgs& args);
+void giou_backward(const GiouArgs& args);
+}  // namespace cuda
 
 }  // namespace stn_det

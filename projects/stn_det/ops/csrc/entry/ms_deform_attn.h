@@ -5,8 +5,7 @@
 
 #include <cstdint>
 
-#include "element.h"
-#include "parallel.h"
+#include "machine.h"
 
 namespace stn_det {
 
@@ -15,7 +14,7 @@ namespace stn_det {
 // and `logits`.
 //
 // All numbers but value and output are float64 where the value is float64, else float32, and so are sums.
-struct AttentionArgs {
+struct AttentionArgs : Machine {
   int64_t images, positions, heads, channels, queries, levels, points;
   Element element;              // of value and output
   const int64_t* shapes;        // (L, 2) rows (H, W)
@@ -34,8 +33,6 @@ struct AttentionArgs {
   void* grad_locations;         // (N, Q, G, L, K, 2)
   void* grad_weights;           // (N, Q, G, L, K)
   void* grad_references;        // (N, Q, L, R), fused only
-  int64_t threads;              // of the pool behind parallel_for
-  ParallelFor parallel_for;
 };
 
 inline bool is_fused(const AttentionArgs& args) { return args.reference_size != 0; }
@@ -71,5 +68,10 @@ namespace avx2 {
 void ms_deform_attn_forward(const AttentionArgs& args);
 void ms_deform_attn_backward(const AttentionArgs& args);
 }  // namespace avx2
+
+namespace cuda {
+void ms_deform_attn_forward(const AttentionArgs& args);
+void ms_deform_attn_backward(const AttentionArgs& args);
+}  // namespace cuda
 
 }  // namespace stn_det

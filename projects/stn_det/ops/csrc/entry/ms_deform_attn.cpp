@@ -1,13 +1,11 @@
-// Entry points of multi-scale deformable attention on the CPU. Shapes and dtypes are checked in Python; what could
+// Entry points of multi-scale deformable attention. Shapes and dtypes are checked in Python; what could
 // reach memory outside the tensors is checked here again.
-#include <torch/csrc/stable/library.h>
-
 #include <algorithm>
 #include <tuple>
 
 #include "ms_deform_attn.h"
+#include "run.h"
 #include "tensors.h"
-#include "torch_parallel.h"
 
 namespace stn_det {
 namespace {
@@ -65,20 +63,19 @@ AttentionArgs arguments(
     free = std::max(free, start + height * width);
   }
   args.value = value.const_data_ptr();
-  args.threads = torch::stable::get_num_threads();
-  args.parallel_for = torch_parallel_for_ranges;
+  set_machine(value, args);
   return args;
 }
 
 Tensor forward(const Tensor& value, AttentionArgs& args) {
   Tensor output = torch::stable::new_empty(value, {args.images, args.queries, args.heads * args.channels});
   args.output = output.mutable_data_ptr();
-  has_avx2() ? avx2::ms_deform_attn_forward(args) : baseline::ms_deform_attn_forward(args);
+  STN_DET_RUN(ms_deform_attn_forward, args);
   return output;
 }
 
 // Runs the backward pass; the caller has set the gradients to points and weights. Returns the gradient to value.
-Tensor backward(const Tensor& grad_output, const Tensor& value, AttentionArgs& args) {
+Tensor backward(const Tensor& grad_output, const Tensor& value, AttentionArgs& args, bool deterministic) {
   check_sum_type("grad_output", grad_output, value);
   STD_TORCH_CHECK(
       grad_output.numel() == args.images * args.queries * args.heads * args.channels,
@@ -87,7 +84,9 @@ Tensor backward(const Tensor& grad_output, const Tensor& value, AttentionArgs& a
                                               : torch::stable::new_zeros(value, value.sizes(), sum_type(value));
   args.grad_output = grad_output.const_data_ptr();
   args.grad_value = grad_value.mutable_data_ptr();
-  has_avx2() ? avx2::ms_deform_attn_backward(args) : baseline::ms_deform_attn_backward(args);
+  args.deterministic = deterministic;
+  const Tensor scratch = exact_scratch(value, grad_value.numel(), args);
+  STN_DET_RUN(ms_deform_attn_backward, args);
   return grad_value;
 }
 
@@ -100,7 +99,8 @@ Tensor ms_deform_attn(Tensor value, Tensor shapes, Tensor starts, Tensor locatio
 }
 
 std::tuple<Tensor, Tensor, Tensor> ms_deform_attn_backward(
-    Tensor grad_output, Tensor value, Tensor shapes, Tensor starts, Tensor locations, Tensor weights) {
+    Tensor grad_output, Tensor value, Tensor shapes, Tensor starts, Tensor locations, Tensor weights,
+    bool deterministic) {
   make_contiguous(grad_output, value, shapes, starts, locations, weights);
   AttentionArgs args = arguments(value, shapes, starts, "sampling_locations", locations, "attention_weights", weights);
   Tensor grad_locations = torch::stable::empty_like(locations), grad_weights = torch::stable::empty_like(weights);
@@ -108,7 +108,7 @@ std::tuple<Tensor, Tensor, Tensor> ms_deform_attn_backward(
   args.weights = weights.const_data_ptr();
   args.grad_locations = grad_locations.mutable_data_ptr();
   args.grad_weights = grad_weights.mutable_data_ptr();
-  Tensor grad_value = backward(grad_output, value, args);
+  Tensor grad_value = backward(grad_output, value, args, deterministic);
   return {grad_value, grad_locations, grad_weights};
 }
 
@@ -141,7 +141,8 @@ Tensor ms_deform_attn_fused(
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> ms_deform_attn_fused_backward(
-    Tensor grad_output, Tensor value, Tensor shapes, Tensor starts, Tensor references, Tensor offsets, Tensor logits) {
+    Tensor grad_output, Tensor value, Tensor shapes, Tensor starts, Tensor references, Tensor offsets, Tensor logits,
+    bool deterministic) {
   make_contiguous(grad_output, value, shapes, starts, references, offsets, logits);
   Tensor frames;
   AttentionArgs args = fused_arguments(value, shapes, starts, references, offsets, logits, frames);
@@ -154,14 +155,14 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> ms_deform_attn_fused_backward(
     Tensor none = torch::stable::new_zeros(value, value.sizes(), sum_type(value));
     return {none, grad_references, grad_offsets, grad_logits};
   }
-  Tensor grad_value = backward(grad_output, value, args);
+  Tensor grad_value = backward(grad_output, value, args, deterministic);
   return {grad_value, grad_references, grad_offsets, grad_logits};
 }
 
 }  // namespace
 }  // namespace stn_det
 
-STABLE_TORCH_LIBRARY_IMPL(stn_det, CPU, m) {
+STN_DET_LIBRARY(m) {
   m.impl("ms_deform_attn", TORCH_BOX(&stn_det::ms_deform_attn));
   m.impl("ms_deform_attn_backward", TORCH_BOX(&stn_det::ms_deform_attn_backward));
   m.impl("ms_deform_attn_fused", TORCH_BOX(&stn_det::ms_deform_attn_fused));

@@ -1,13 +1,11 @@
-// Entry points of non-maximum suppression on the CPU. Shapes and dtypes are checked in Python; what could reach memory
+// Entry points of non-maximum suppression. Shapes and dtypes are checked in Python; what could reach memory
 // outside the tensors is checked here again.
 #include "nms.h"
 
-#include <torch/csrc/stable/library.h>
-
 #include <tuple>
 
+#include "run.h"
 #include "tensors.h"
-#include "torch_parallel.h"
 
 namespace stn_det {
 namespace {
@@ -33,15 +31,16 @@ Tensor nms(Tensor boxes, Tensor order, Tensor labels, double iou_threshold) {
   args.boxes = boxes.const_data_ptr();
   args.order = check_indices("order", order, args.count);
   args.labels = check_indices("labels", labels, args.count);
-  for (int64_t i = 0; i < args.count; ++i) {
+  for (int64_t i = 0; i < (kOnCuda ? 0 : args.count); ++i) {  // a GPU is not waited for
     STD_TORCH_CHECK(
         args.order[i] >= 0 && args.order[i] < args.count, "order holds ", args.order[i], ", expected an index below ",
         args.count);
   }
   args.threshold = iou_threshold;
+  set_machine(boxes, args);
   Tensor owner = torch::stable::empty_like(order);
   args.owner = static_cast<int64_t*>(owner.mutable_data_ptr());
-  has_avx2() ? avx2::nms(args) : baseline::nms(args);
+  STN_DET_RUN(nms, args);
   return owner;
 }
 
@@ -60,6 +59,7 @@ std::tuple<Tensor, Tensor> soft_nms(
   STD_TORCH_CHECK(method >= 0 && method <= 2, "method is ", method, ", expected 0, 1 or 2");
   args.boxes = boxes.const_data_ptr();
   args.scores = scores.const_data_ptr();
+  set_machine(boxes, args);
   args.threshold = iou_threshold;
   args.sigma = sigma;
   args.min_score = min_score;
@@ -69,15 +69,14 @@ std::tuple<Tensor, Tensor> soft_nms(
   Tensor lowered = torch::stable::new_zeros(scores, {args.count});
   args.visits = static_cast<int64_t*>(visits.mutable_data_ptr());
   args.lowered = lowered.mutable_data_ptr();
-  int64_t visited = has_avx2() ? avx2::soft_nms(args) : baseline::soft_nms(args);
-  for (; visited < args.count; ++visited) args.visits[visited] = -1;
+  STN_DET_RUN(soft_nms, args);
   return {visits, lowered};
 }
 
 }  // namespace
 }  // namespace stn_det
 
-STABLE_TORCH_LIBRARY_IMPL(stn_det, CPU, m) {
+STN_DET_LIBRARY(m) {
   using stn_det::NmsKind;
   m.impl("nms", TORCH_BOX(&stn_det::nms<NmsKind::kHBox>));
   m.impl("nms_rotated", TORCH_BOX(&stn_det::nms<NmsKind::kRotated>));

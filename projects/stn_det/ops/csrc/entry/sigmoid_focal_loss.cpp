@@ -1,15 +1,12 @@
-// Entry point of the sigmoid focal loss on the CPU. Shapes and dtypes are checked in Python; what could reach memory
+// Entry point of the sigmoid focal loss. Shapes and dtypes are checked in Python; what could reach memory
 // outside the tensors is checked here again.
 #include "sigmoid_focal_loss.h"
 
-#include <torch/csrc/stable/library.h>
-
 #include <optional>
 #include <tuple>
-#include <vector>
 
+#include "run.h"
 #include "tensors.h"
-#include "torch_parallel.h"
 
 namespace stn_det {
 namespace {
@@ -22,6 +19,7 @@ std::tuple<Tensor, Tensor> sigmoid_focal_loss(
     Tensor input, Tensor target, std::optional<Tensor> weight, double gamma, double alpha, bool total,
     bool with_slope) {
   STD_TORCH_CHECK(input.dim() == 2, "input has ", input.dim(), " dimensions, expected 2 (M, C)");
+  check_device("target", target, input);
   STD_TORCH_CHECK(
       target.scalar_type() == ScalarType::Long && target.numel() == input.size(0), "target has ", target.numel(),
       " elements, expected int64 of shape (", input.size(0), ",)");
@@ -45,24 +43,26 @@ std::tuple<Tensor, Tensor> sigmoid_focal_loss(
   const ScalarType dtype = sum_type(input);
   Tensor slope = torch::stable::new_empty(input, {with_slope ? args.rows : 0, args.classes}, dtype);
   if (with_slope) args.slope = slope.mutable_data_ptr();
-  std::vector<double> sums(total ? (args.rows * args.classes + kFocalChunk - 1) / kFocalChunk : 0);
+  const int64_t chunks = total ? (args.rows * args.classes + kFocalChunk - 1) / kFocalChunk : 0;
+  Tensor sums = torch::stable::new_empty(input, {chunks}, ScalarType::Double);
   Tensor loss;
   if (total) {
     loss = torch::stable::new_zeros(input, {}, dtype);
-    args.partial_sums = sums.data();
+    args.partial_sums = static_cast<double*>(sums.mutable_data_ptr());
+    args.total = loss.mutable_data_ptr();
   } else {
     loss = torch::stable::new_empty(input, input.sizes(), dtype);
     args.loss = loss.mutable_data_ptr();
   }
-  args.parallel_for = torch_parallel_for_ranges;
-  has_avx2() ? avx2::sigmoid_focal_loss(args) : baseline::sigmoid_focal_loss(args);
-  if (total) {
+  set_machine(input, args);
+  STN_DET_RUN(sigmoid_focal_loss, args);
+  if (total && !kOnCuda) {
     double sum = 0;  // in order, so that the number of threads does not show
-    for (const double part : sums) sum += part;
+    for (int64_t i = 0; i < chunks; ++i) sum += args.partial_sums[i];
     if (dtype == ScalarType::Double) {
-      *static_cast<double*>(loss.mutable_data_ptr()) = sum;
+      *static_cast<double*>(args.total) = sum;
     } else {
-      *static_cast<float*>(loss.mutable_data_ptr()) = static_cast<float>(sum);
+      *static_cast<float*>(args.total) = static_cast<float>(sum);
     }
   }
   return {loss, slope};
@@ -71,6 +71,6 @@ std::tuple<Tensor, Tensor> sigmoid_focal_loss(
 }  // namespace
 }  // namespace stn_det
 
-STABLE_TORCH_LIBRARY_IMPL(stn_det, CPU, m) {
+STN_DET_LIBRARY(m) {
   m.impl("sigmoid_focal_loss", TORCH_BOX(&stn_det::sigmoid_focal_loss));
 }

@@ -1,13 +1,11 @@
-// Entry points of the overlap operators on the CPU. Shapes and dtypes are checked in Python; what could reach memory
+// Entry points of the overlap operators. Shapes and dtypes are checked in Python; what could reach memory
 // outside the tensors is checked here again.
 #include "overlap.h"
 
-#include <torch/csrc/stable/library.h>
-
 #include <tuple>
 
+#include "run.h"
 #include "tensors.h"
-#include "torch_parallel.h"
 
 namespace stn_det {
 namespace {
@@ -30,7 +28,7 @@ OverlapArgs arguments(OverlapKind kind, const Tensor& first, const Tensor& secon
   args.columns = second.size(0);
   args.first = first.const_data_ptr();
   args.second = second.const_data_ptr();
-  args.parallel_for = torch_parallel_for_ranges;
+  set_machine(first, args);
   return args;
 }
 
@@ -41,7 +39,7 @@ Tensor overlap(Tensor first, Tensor second, bool aligned, bool iof) {
   Tensor output = aligned ? torch::stable::new_empty(first, {args.rows})
                           : torch::stable::new_empty(first, {args.rows, args.columns});
   args.output = output.mutable_data_ptr();
-  if (output.numel() > 0) has_avx2() ? avx2::overlap_forward(args) : baseline::overlap_forward(args);
+  if (output.numel() > 0) STN_DET_RUN(overlap_forward, args);
   return output;
 }
 
@@ -60,7 +58,7 @@ std::tuple<Tensor, Tensor> overlap_backward(
   args.grad_output = grad_output.const_data_ptr();
   args.grad_first = grad_first.mutable_data_ptr();
   args.grad_second = grad_second.mutable_data_ptr();
-  if (grad_output.numel() > 0) has_avx2() ? avx2::overlap_backward(args) : baseline::overlap_backward(args);
+  if (grad_output.numel() > 0) STN_DET_RUN(overlap_backward, args);
   return {grad_first, grad_second};
 }
 
@@ -75,7 +73,7 @@ GiouArgs giou_arguments(const Tensor& first, const Tensor& second) {
   args.pairs = first.size(0);
   args.first = first.const_data_ptr();
   args.second = second.const_data_ptr();
-  args.parallel_for = torch_parallel_for_ranges;
+  set_machine(first, args);
   return args;
 }
 
@@ -86,7 +84,7 @@ std::tuple<Tensor, Tensor> rotated_iou_giou(Tensor first, Tensor second) {
   Tensor giou = torch::stable::new_empty(first, {args.pairs});
   args.iou = iou.mutable_data_ptr();
   args.giou = giou.mutable_data_ptr();
-  has_avx2() ? avx2::giou_forward(args) : baseline::giou_forward(args);
+  STN_DET_RUN(giou_forward, args);
   return {iou, giou};
 }
 
@@ -104,14 +102,14 @@ std::tuple<Tensor, Tensor> rotated_iou_giou_backward(Tensor grad_iou, Tensor gra
   args.grad_giou = grad_giou.const_data_ptr();
   args.grad_first = grad_first.mutable_data_ptr();
   args.grad_second = grad_second.mutable_data_ptr();
-  has_avx2() ? avx2::giou_backward(args) : baseline::giou_backward(args);
+  STN_DET_RUN(giou_backward, args);
   return {grad_first, grad_second};
 }
 
 }  // namespace
 }  // namespace stn_det
 
-STABLE_TORCH_LIBRARY_IMPL(stn_det, CPU, m) {
+STN_DET_LIBRARY(m) {
   using stn_det::OverlapKind;
   m.impl("box_iou_rotated", TORCH_BOX(&stn_det::overlap<OverlapKind::kRotated>));
   m.impl("box_iou_rotated_backward", TORCH_BOX(&stn_det::overlap_backward<OverlapKind::kRotated>));
