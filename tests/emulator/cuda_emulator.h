@@ -17,8 +17,12 @@
 #include <cstring>
 #include <mutex>
 #include <numeric>
+#include <stdexcept>
 #include <string>
 #include <vector>
+
+using std::max;
+using std::min;
 
 #define __global__
 #define __device__
@@ -222,10 +226,10 @@ inline void run(const char* name, dim3 grid, dim3 size, size_t shared, void (*bo
   machine.context = context;
   if (machine.count == 0 || machine.count > 1024 || size.z > 64 || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
       grid.x > 2147483647u || grid.y > 65535 || grid.z > 65535 || shared > kSharedBytes) {
-    std::fprintf(
-        stderr, "emulated kernel %s: grid (%u, %u, %u) of blocks (%u, %u, %u) with %zu bytes does not start\n", name,
-        grid.x, grid.y, grid.z, size.x, size.y, size.z, shared);
-    std::abort();
+    throw std::runtime_error(
+        std::string("emulated kernel ") + name + " does not start: grid " + std::to_string(grid.x) + " x " +
+        std::to_string(grid.y) + " x " + std::to_string(grid.z) + ", block " + std::to_string(machine.count) +
+        ", shared memory " + std::to_string(shared) + " bytes");
   }
   while (machine.stacks.size() < machine.count) machine.stacks.emplace_back(kStack);
   machine.fibers.resize(std::max<size_t>(machine.fibers.size(), machine.count));

@@ -95,8 +95,10 @@ def _setup(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     value, shapes, starts, locations, weights = ctx.saved_tensors
+    if grad_output.device.type == 'cpu':  # kernels of CUDA read it in the dtype of the value
+        grad_output = grad_output.to(locations.dtype)
     grads = torch.ops.stn_det.ms_deform_attn_backward(
-        grad_output.to(locations.dtype), value, shapes, starts, locations, weights, wants_determinism()
+        grad_output, value, shapes, starts, locations, weights, wants_determinism()
     )
     return grads[0].to(value.dtype), None, None, grads[1], grads[2]
 

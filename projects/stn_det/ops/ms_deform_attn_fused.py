@@ -94,6 +94,7 @@ def _fake_backward(
     references: Tensor,
     offsets: Tensor,
     logits: Tensor,
+    to_references: bool = True,
     deterministic: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     grad_value = value.new_empty(value.shape, dtype=offsets.dtype)
@@ -106,9 +107,13 @@ def _setup(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     value, *others = ctx.saved_tensors
-    grad_output = grad_output.to(others[-1].dtype)
-    grads = torch.ops.stn_det.ms_deform_attn_fused_backward(grad_output, value, *others, wants_determinism())
-    return grads[0].to(value.dtype), None, None, *grads[1:]
+    if grad_output.device.type == 'cpu':  # kernels of CUDA read it in the dtype of the value
+        grad_output = grad_output.to(others[-1].dtype)
+    to_references = ctx.needs_input_grad[3]
+    grads = torch.ops.stn_det.ms_deform_attn_fused_backward(
+        grad_output, value, *others, to_references, wants_determinism()
+    )
+    return grads[0].to(value.dtype), None, None, grads[1] if to_references else None, *grads[2:]
 
 
 _ARGUMENTS = (
@@ -117,7 +122,8 @@ _ARGUMENTS = (
 )
 define(f'ms_deform_attn_fused({_ARGUMENTS}) -> Tensor', _fake)
 define(
-    f'ms_deform_attn_fused_backward(Tensor grad_output, {_ARGUMENTS}, bool deterministic=False)'
+    f'ms_deform_attn_fused_backward(Tensor grad_output, {_ARGUMENTS}, bool to_references=True, '
+    'bool deterministic=False)'
     ' -> (Tensor, Tensor, Tensor, Tensor)',
     _fake_backward,
 )

@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(kSumThreads) find_largest(const T* values, int
 
 // The scale for sums of at most `terms` products of a value and a factor of at most `factor`, or the largest of
 // `factors` where there are some.
-__global__ inline void choose_scale(ExactScale* scale, const ExactScale* factors, double factor, double terms) {
+static __global__ void choose_scale(ExactScale* scale, const ExactScale* factors, double factor, double terms) {
   double largest, other = factor;
   memcpy(&largest, &scale->largest, sizeof(largest));
   if (factors != nullptr) memcpy(&other, &factors->largest, sizeof(other));

@@ -2,6 +2,7 @@
 // reach memory outside the tensors is checked here again.
 #include <algorithm>
 #include <tuple>
+#include <vector>
 
 #include "ms_deform_attn.h"
 #include "run.h"
@@ -49,8 +50,11 @@ AttentionArgs arguments(
   args.element = element_of("value", value);
   args.shapes = static_cast<const int64_t*>(shapes.const_data_ptr());
   args.starts = static_cast<const int64_t*>(starts.const_data_ptr());
+  STD_TORCH_CHECK(
+      !kOnCuda || args.levels <= kMostLevels, "spatial_shapes has ", args.levels, " levels, expected at most ",
+      kMostLevels, " on a GPU");
   int64_t free = 0;
-  for (int64_t level = 0; level < args.levels; ++level) {
+  for (int64_t level = 0; level < (kOnCuda ? 0 : args.levels); ++level) {  // a GPU is not waited for
     const int64_t height = args.shapes[2 * level], width = args.shapes[2 * level + 1], start = args.starts[level];
     STD_TORCH_CHECK(
         height >= 0 && width >= 0 && start >= 0 && (height == 0 || width <= (args.positions - start) / height),
@@ -63,31 +67,52 @@ AttentionArgs arguments(
     free = std::max(free, start + height * width);
   }
   args.value = value.const_data_ptr();
+  check_device("spatial_shapes", shapes, value);
+  check_device("level_start_index", starts, value);
   set_machine(value, args);
   return args;
 }
 
+// Whether there is anything for the kernels of CUDA to do, which do not ask themselves.
+bool has_work(const AttentionArgs& args) {
+  return args.images * args.positions * args.heads * args.channels * args.queries * args.levels * args.points > 0;
+}
+
 Tensor forward(const Tensor& value, AttentionArgs& args) {
-  Tensor output = torch::stable::new_empty(value, {args.images, args.queries, args.heads * args.channels});
+  const std::vector<int64_t> sizes = {args.images, args.queries, args.heads * args.channels};
+  if (kOnCuda && !has_work(args)) return torch::stable::new_zeros(value, sizes);
+  Tensor output = torch::stable::new_empty(value, sizes);
   args.output = output.mutable_data_ptr();
   STN_DET_RUN(ms_deform_attn_forward, args);
   return output;
 }
 
-// Runs the backward pass; the caller has set the gradients to points and weights. Returns the gradient to value.
-Tensor backward(const Tensor& grad_output, const Tensor& value, AttentionArgs& args, bool deterministic) {
-  check_sum_type("grad_output", grad_output, value);
+// Runs the backward pass; the caller has set the gradients to points and weights, which are zeros on CUDA where there is
+// no work. Returns the gradient to value.
+Tensor backward(Tensor grad_output, const Tensor& value, AttentionArgs& args, bool deterministic) {
+  check_device("grad_output", grad_output, value);
+  if (kOnCuda) {
+    grad_output = torch::stable::to(grad_output, value.scalar_type());  // which it has already, but for tests
+  } else {
+    check_sum_type("grad_output", grad_output, value);
+  }
   STD_TORCH_CHECK(
       grad_output.numel() == args.images * args.queries * args.heads * args.channels,
       "grad_output does not have the shape of the output");
-  Tensor grad_value = samples_are_dense(args) ? torch::stable::new_empty(value, value.sizes(), sum_type(value))
+  Tensor grad_value = !kOnCuda && samples_are_dense(args) ? torch::stable::new_empty(value, value.sizes(), sum_type(value))
                                               : torch::stable::new_zeros(value, value.sizes(), sum_type(value));
   args.grad_output = grad_output.const_data_ptr();
   args.grad_value = grad_value.mutable_data_ptr();
   args.deterministic = deterministic;
   const Tensor scratch = exact_scratch(value, grad_value.numel(), args);
+  if (kOnCuda && !has_work(args)) return grad_value;
   STN_DET_RUN(ms_deform_attn_backward, args);
   return grad_value;
+}
+
+// A gradient that the kernels write, where they have work.
+Tensor new_gradient(const Tensor& like, const AttentionArgs& args) {
+  return kOnCuda && !has_work(args) ? torch::stable::new_zeros(like, like.sizes()) : torch::stable::empty_like(like);
 }
 
 Tensor ms_deform_attn(Tensor value, Tensor shapes, Tensor starts, Tensor locations, Tensor weights) {
@@ -103,7 +128,7 @@ std::tuple<Tensor, Tensor, Tensor> ms_deform_attn_backward(
     bool deterministic) {
   make_contiguous(grad_output, value, shapes, starts, locations, weights);
   AttentionArgs args = arguments(value, shapes, starts, "sampling_locations", locations, "attention_weights", weights);
-  Tensor grad_locations = torch::stable::empty_like(locations), grad_weights = torch::stable::empty_like(weights);
+  Tensor grad_locations = new_gradient(locations, args), grad_weights = new_gradient(weights, args);
   args.locations = locations.const_data_ptr();
   args.weights = weights.const_data_ptr();
   args.grad_locations = grad_locations.mutable_data_ptr();
@@ -127,7 +152,7 @@ AttentionArgs fused_arguments(
   args.references = references.const_data_ptr();
   args.offsets = offsets.const_data_ptr();
   args.logits = logits.const_data_ptr();
-  frames = torch::stable::new_empty(references, {args.images, args.queries, args.levels, 6});
+  frames = torch::stable::new_empty(references, {kOnCuda ? 0 : args.images, args.queries, args.levels, 6});
   args.frames = frames.mutable_data_ptr();
   return args;
 }
@@ -142,15 +167,15 @@ Tensor ms_deform_attn_fused(
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> ms_deform_attn_fused_backward(
     Tensor grad_output, Tensor value, Tensor shapes, Tensor starts, Tensor references, Tensor offsets, Tensor logits,
-    bool deterministic) {
+    bool to_references, bool deterministic) {
   make_contiguous(grad_output, value, shapes, starts, references, offsets, logits);
   Tensor frames;
   AttentionArgs args = fused_arguments(value, shapes, starts, references, offsets, logits, frames);
-  Tensor grad_offsets = torch::stable::empty_like(offsets), grad_logits = torch::stable::empty_like(logits);
+  Tensor grad_offsets = new_gradient(offsets, args), grad_logits = new_gradient(logits, args);
   Tensor grad_references = torch::stable::new_zeros(references, references.sizes());
   args.grad_locations = grad_offsets.mutable_data_ptr();
   args.grad_weights = grad_logits.mutable_data_ptr();
-  args.grad_references = grad_references.mutable_data_ptr();
+  args.grad_references = to_references || !kOnCuda ? grad_references.mutable_data_ptr() : nullptr;
   if (args.points == 0) {  // the frames divide by the number of points
     Tensor none = torch::stable::new_zeros(value, value.sizes(), sum_type(value));
     return {none, grad_references, grad_offsets, grad_logits};

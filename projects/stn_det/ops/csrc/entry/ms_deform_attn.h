@@ -26,14 +26,16 @@ struct AttentionArgs : Machine {
   const void* references;       // (N, Q, L, R) in fractions of the level, radians
   const void* offsets;          // (N, Q, G, L, K, 2) in pixels, or K-ths of half a box
   const void* logits;           // (N, Q, G, L * K)
-  void* frames;                 // (N, Q, L, 6) scratch, fused only
+  void* frames;                 // (N, Q, L, 6) scratch, fused on the CPU only
   void* output;                 // (N, Q, G, D), forward only
   const void* grad_output;      // (N, Q, G, D), backward only
   void* grad_value;             // (N, S, G, D), zeros unless samples are dense
   void* grad_locations;         // (N, Q, G, L, K, 2)
   void* grad_weights;           // (N, Q, G, L, K)
-  void* grad_references;        // (N, Q, L, R), fused only
+  void* grad_references;        // (N, Q, L, R), fused only; on CUDA null where nobody wants it
 };
+
+constexpr int64_t kMostLevels = 128;  // on CUDA, which keeps their shapes in shared memory
 
 inline bool is_fused(const AttentionArgs& args) { return args.reference_size != 0; }
 
