@@ -184,8 +184,8 @@ struct HullPair {
     p.area2 = half * twice_area<4>(p.second.x, p.second.y);
     // Below the rounding error of the products of coordinates an intersection is not told from none.
     const R residue = splat<R>(8) * lane_epsilon<R>() * reach1 * reach2;
-    p.shared = Shared<R>::of(
-        greater(half * twice_clipped_area(p.first, p.second), zero), residue, greater(p.area1, zero), greater(p.area2, zero));
+    const R clipped = greater(half * twice_clipped_area(p.first, p.second), zero);
+    p.shared = Shared<R>::of(clipped, residue, greater(p.area1, zero), greater(p.area2, zero));
     return p;
   }
 };
@@ -196,29 +196,29 @@ STN_DET_INLINE R hull_overlap(const Hull<R>& hull1, const Hull<R>& hull2, bool i
   return Overlap<R>::of(pair.shared.area, pair.area1, pair.area2, iof).value;
 }
 
-// grad1, grad2: 8 values each, (x, y) corner by corner.
+// Gradient of one hull, 8 values (x, y) corner by corner, from those of the clipped area and of its own.
+template <typename R>
+STN_DET_INLINE void hull_gradient(const Hull<R>& hull, const Hull<R>& other, R to_clipped, R to_area, R* grad) {
+  R slope_x[4], slope_y[4];
+  convex_slopes(hull, other, slope_x, slope_y);
+  const R half_area = splat<R>(0.5) * to_area;
+  for (int k = 0; k < 4; ++k) {
+    const int next = (k + 1) % 4, last = (k + 3) % 4;
+    grad[2 * k] = to_clipped * slope_x[k] + half_area * (hull.y[next] - hull.y[last]);
+    grad[2 * k + 1] = to_clipped * slope_y[k] + half_area * (hull.x[last] - hull.x[next]);
+  }
+}
+
 template <typename R>
 STN_DET_INLINE void hull_overlap_backward(
     const Hull<R>& hull1, const Hull<R>& hull2, bool iof, R grad, R* grad1, R* grad2) {
   const HullPair<R> pair = HullPair<R>::of(hull1, hull2);
   const Overlap<R> overlap = Overlap<R>::of(pair.shared.area, pair.area1, pair.area2, iof);
   const R to_shared = grad * overlap.to_shared, to_clipped = to_shared * pair.shared.to_clipped;
-  const Hull<R>* hulls[2] = {&pair.first, &pair.second};
-  const R to_area[2] = {
-      to_shared * pair.shared.to_first + grad * overlap.to_first,
-      to_shared * pair.shared.to_second + grad * overlap.to_second};
-  R* grads[2] = {grad1, grad2};
-  for (int side = 0; side < 2; ++side) {
-    R slope_x[4], slope_y[4];
-    convex_slopes(*hulls[side], *hulls[1 - side], slope_x, slope_y);
-    const R half_area = splat<R>(0.5) * to_area[side];
-    for (int k = 0; k < 4; ++k) {
-      const int next = (k + 1) % 4, last = (k + 3) % 4;
-      const Hull<R>& hull = *hulls[side];
-      grads[side][2 * k] = to_clipped * slope_x[k] + half_area * (hull.y[next] - hull.y[last]);
-      grads[side][2 * k + 1] = to_clipped * slope_y[k] + half_area * (hull.x[last] - hull.x[next]);
-    }
-  }
+  const R to_first = to_shared * pair.shared.to_first + grad * overlap.to_first;
+  const R to_second = to_shared * pair.shared.to_second + grad * overlap.to_second;
+  hull_gradient(pair.first, pair.second, to_clipped, to_first, grad1);
+  hull_gradient(pair.second, pair.first, to_clipped, to_second, grad2);
 }
 
 }  // namespace stn_det::STN_DET_ISA

@@ -15,8 +15,8 @@ namespace stn_det::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kTile = 64;       // earlier boxes a block; bits of a word
-constexpr int kClaimants = 128; // later boxes a block beyond the panel
+constexpr int kTile = 64;        // earlier boxes a block; bits of a word
+constexpr int kClaimants = 128;  // later boxes a block beyond the panel
 constexpr int kPanel = static_cast<int>(kNmsPanel), kPanelWords = kPanel / 64;
 constexpr int kNobody = 2147483647, kAbsent = -1;  // claims of an undecided box, of one that takes no part
 
@@ -294,9 +294,9 @@ void run(const NmsArgs& args) {
         args.stream, store, begin, threshold, false);
     launch("nms_decide_panel", decide_panel<A>, 1, kDeciders, 0, args.stream, store, begin);
     if (beyond <= 0) break;
+    const unsigned tiles = blocks_for(kPanelWords * ((beyond + kClaimants - 1) / kClaimants), 1);
     launch(
-        "nms_claim_beyond", claim_beyond<Overlap, A>, blocks_for(kPanelWords * ((beyond + kClaimants - 1) / kClaimants), 1),
-        kThreads, 0, args.stream, store, begin, threshold, false);
+        "nms_claim_beyond", claim_beyond<Overlap, A>, tiles, kThreads, 0, args.stream, store, begin, threshold, false);
   }
   launch("nms_name_owners", name_owners, blocks, kThreads, 0, args.stream, args, static_cast<const int*>(store.claims));
 }
