@@ -108,6 +108,46 @@ def test_counts_that_fill_no_vector(checks, name, first, second) -> None:
         torch.testing.assert_close(one, other, atol=1e-13, rtol=1e-12)
 
 
+@pytest.mark.parametrize(('first', 'second'), [(70, 140), (1100, 3), (2, 1100), (130, 9)])
+def test_more_than_one_tile_of_the_matrix(checks, name, first, second) -> None:
+    """Also long and narrow ones, whose gradients are summed in parts; sums are the same each time."""
+    arguments = inputs(name, first, second)
+    found = checks.gradients(PUBLIC[name], arguments)
+    wanted = checks.gradients(functools.partial(REFERENCE[name], aligned=False, mode='iou'), arguments)
+    for one, other, again in zip(found, wanted, checks.gradients(PUBLIC[name], arguments)):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-11)
+        assert torch.equal(one, again)
+
+
+def test_matrix_of_boxes_that_all_overlap(checks, name) -> None:
+    """Hardly a pair is rejected by its bounds."""
+    one, two = inputs(name, 66, 131)
+    one[:, :2], two[:, :2] = one[:, :2] * 0.01, two[:, :2] * 0.01
+    if name != 'box_iou_rotated':
+        two = two - two.reshape(-1, 4, 2).mean(1).repeat(1, 4)
+        one = one if name == 'box_iou_quadri' else one - one.reshape(-1, 4, 2).mean(1).repeat(1, 4)
+    found = checks.gradients(PUBLIC[name], (one, two))
+    assert (found[0] > 0).double().mean() > 0.99
+    wanted = checks.gradients(functools.partial(REFERENCE[name], aligned=False, mode='iou'), (one, two))
+    for part, other in zip(found, wanted):
+        torch.testing.assert_close(part, other, atol=1e-12, rtol=1e-11)
+
+
+def test_matrix_and_rows_have_the_same_bits(name) -> None:
+    one, two = inputs(name, 90, 90, torch.float32)
+    run = PUBLIC[name]
+    assert torch.equal(run(one, two).diagonal(), run(one, two, aligned=True))
+
+
+def test_nan_gradients_reach_the_shapes_that_they_belong_to(checks, name) -> None:
+    grad = torch.zeros(37, 29, dtype=torch.float64)
+    grad[5] = math.nan
+    output, grad1, grad2 = checks.gradients(PUBLIC[name], inputs(name), grad)
+    assert output[5].any()
+    assert grad1.isnan().any(1).nonzero().tolist() == [[5]]
+    assert torch.equal(grad2.isnan().any(1) | (output[5] == 0), torch.ones(29, dtype=torch.bool))
+
+
 def test_same_gradient_where_boxes_are_equal_or_touch(checks) -> None:
     """The derivative of equal, touching and contained boxes is one of many; it is the one of the plain form."""
     pairs = [

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stn_det.ops import _library, nms, nms_match, nms_quadri, nms_rotated, soft_nms
+from stn_det.ops.quadri_iou import clean_hulls
 
 pytestmark = pytest.mark.usefixtures('compiled')
 
@@ -75,6 +76,63 @@ def test_boxes_on_a_line_or_a_point(name, spread) -> None:
     )
     wanted = plainly(PUBLIC[name], boxes, numbers(200), 0.4)
     assert PUBLIC[name](boxes, numbers(200), 0.4).tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize('num_labels', [1, 7])
+def test_thousands_of_boxes(name, num_labels) -> None:
+    """A GPU decides 4096 of them at a time; the boxes of each part drop some of the parts after it."""
+    boxes, scores = shapes(name, 4700, extent=600).float(), numbers(4700).float()
+    labels = torch.arange(4700) * 7919 % num_labels
+    wanted = plainly(PUBLIC[name], boxes, scores, 0.1, labels)
+    assert 300 < wanted.numel() < 4600
+    assert PUBLIC[name](boxes, scores, 0.1, labels).tolist() == wanted.tolist()
+
+
+def test_order_of_the_labels_among_each_other_does_not_matter(name) -> None:
+    boxes, order = shapes(name, 500).float(), numbers(500).argsort(descending=True, stable=True)
+    labels = torch.arange(500) * 31 % 6 - 3
+    run = getattr(torch.ops.stn_det, name)
+    grouped = order[labels[order].argsort(stable=True)]
+    assert torch.equal(run(boxes, grouped, labels, 0.2), run(boxes, order, labels, 0.2))
+
+
+def test_chain_in_which_each_box_drops_the_next(name) -> None:
+    """Every second box stays, and none can be decided before the one before it."""
+    boxes = shapes(name, 1).repeat(300, 1)
+    step = torch.arange(300)[:, None] * 3.0
+    if name == 'nms_rotated':
+        boxes[:] = torch.tensor([0.0, 0.0, 10.0, 5.0, 0.0])
+        boxes[:, :1] += 2 * step
+    elif name == 'nms':
+        boxes[:] = torch.tensor([0.0, 0.0, 10.0, 5.0])
+        boxes[:, ::2] += 2 * step
+    else:
+        boxes[:] = torch.tensor([0.0, 0.0, 10.0, 0.0, 10.0, 5.0, 0.0, 5.0])
+        boxes[:, ::2] += 2 * step
+    scores = torch.linspace(1, 0.1, 300)
+    assert PUBLIC[name](boxes, scores, 0.2).tolist() == list(range(0, 300, 2))
+    owner = getattr(torch.ops.stn_det, name)(boxes, torch.arange(300), torch.zeros(300, dtype=torch.int64), 0.2)
+    assert owner.tolist() == [i - i % 2 for i in range(300)]
+
+
+@pytest.mark.parametrize(('name', 'overlap'), [('nms_rotated', 'box_iou_rotated'), ('nms_quadri', 'quadri_iou')])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_the_bits_of_the_overlap_decide(name, overlap, dtype) -> None:
+    """A pair stays at a threshold of exactly its overlap, and loses one at the number before it."""
+    boxes = shapes(name, 60, extent=30).to(dtype)
+    if name == 'nms_quadri':
+        boxes = clean_hulls(boxes)
+    order, labels = torch.arange(2), torch.zeros(2, dtype=torch.int64)
+    tested = 0
+    for pair in boxes.view(30, 2, -1):
+        exact = getattr(torch.ops.stn_det, overlap)(pair[:1], pair[1:], False, False)[0, 0]
+        if exact == 0:
+            continue
+        tested += 1
+        run = getattr(torch.ops.stn_det, name)
+        assert run(pair, order, labels, exact.item()).tolist() == [0, 1]
+        assert run(pair, order, labels, torch.nextafter(exact, torch.zeros_like(exact)).item()).tolist() == [0, 0]
+    assert tested > 5
 
 
 def test_one_box_that_covers_all(name) -> None:
@@ -191,6 +249,16 @@ def test_soft_agrees_with_the_plain_form(method, dtype, tolerance) -> None:
         torch.testing.assert_close(dets, wanted, atol=tolerance, rtol=0)
 
 
+@pytest.mark.parametrize('method', ['naive', 'linear', 'gaussian'])
+def test_soft_with_more_boxes_than_a_block_holds(method) -> None:
+    boxes, scores = shapes('nms', 1500, extent=60), numbers(1500)
+    scores[1200:1210] = 0.999
+    dets, index = soft_nms(boxes, scores, 0.2, 0.5, 0.4, method)
+    wanted, wanted_index = plainly(soft_nms, boxes, scores, 0.2, 0.5, 0.4, method)
+    assert index.tolist() == wanted_index.tolist()
+    torch.testing.assert_close(dets, wanted, atol=1e-13, rtol=0)
+
+
 def test_soft_with_scores_that_are_infinite_or_all_dropped() -> None:
     boxes = shapes('nms', 30, extent=10)
     scores = numbers(30)
@@ -210,12 +278,24 @@ def test_any_layout_empty_and_any_number_of_threads(checks, name) -> None:
     checks.same_for_any_number_of_threads(lambda: [PUBLIC[name](boxes, scores, 0.3)])
 
 
+@pytest.mark.parametrize(('shift', 'wrong'), [(1, '3'), (-1, '-1'), (1 << 40, '1099511627776')])
+def test_order_beyond_the_boxes_is_refused_or_does_no_harm(shift, wrong) -> None:
+    """Where the order cannot be read without waiting for a GPU, what it does not name takes no part."""
+    boxes, order, message = torch.ones(3, 5), torch.arange(3), ''
+    visits = order + shift
+    named = [i for i in visits.tolist() if 0 <= i < 3]
+    owner = torch.tensor([named[0] if i in named else -1 for i in range(3)])
+    wanted = owner.clone()
+    try:
+        owner = torch.ops.stn_det.nms_rotated(boxes, visits, torch.zeros_like(order), 0.5)
+    except RuntimeError as error:
+        message = str(error)
+    assert message == '' or f'order holds {wrong}, expected an index below 3' in message
+    assert torch.equal(owner, wanted)
+
+
 def test_wrong_arguments_are_refused_below_the_python_checks() -> None:
     boxes, order = torch.zeros(3, 5), torch.arange(3)
-    with pytest.raises(RuntimeError, match='order holds 3, expected an index below 3'):
-        torch.ops.stn_det.nms_rotated(boxes, order + 1, order, 0.5)
-    with pytest.raises(RuntimeError, match='order holds -1'):
-        torch.ops.stn_det.nms_rotated(boxes, order - 1, order, 0.5)
     with pytest.raises(RuntimeError, match=r'labels has to be int64 of shape \(3,\)'):
         torch.ops.stn_det.nms_rotated(boxes, order, order[:2], 0.5)
     with pytest.raises(RuntimeError, match=r'boxes has to be of shape \(count, 4\)'):

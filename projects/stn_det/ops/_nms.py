@@ -43,7 +43,9 @@ def claims(
     order = scores.argsort(descending=True, stable=True)
     boxes = boxes.masked_fill(scores.isnan()[:, None], torch.nan)
     groups = torch.zeros_like(order) if labels is None else labels.long()
-    return order, getattr(torch.ops.stn_det, name)(boxes, order, groups, float(iou_threshold))
+    # Labels do not see each other, so they may be visited one after the other: a GPU skips whole blocks of pairs then.
+    visits = order[groups[order].argsort(stable=True)] if labels is not None and boxes.is_cuda else order
+    return order, getattr(torch.ops.stn_det, name)(boxes, visits, groups, float(iou_threshold))
 
 
 def kept(order: Tensor, owner: Tensor) -> Tensor:

@@ -9,6 +9,8 @@
 #include "simd.h"
 
 #define STN_DET_INLINE inline
+// A function of its own, never inlined.
+#define STN_DET_APART __attribute__((noinline))
 
 namespace stn_det::STN_DET_ISA {
 

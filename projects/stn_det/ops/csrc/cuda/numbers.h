@@ -8,6 +8,13 @@
 #include "launch.h"
 
 #define STN_DET_INLINE __host__ __device__ inline
+#define STN_DET_APART STN_DET_INLINE
+// Before a loop that is to stay one.
+#ifdef __CUDA_ARCH__
+#define STN_DET_ROLLED _Pragma("unroll 1")
+#else
+#define STN_DET_ROLLED
+#endif
 
 namespace stn_det::STN_DET_ISA {
 
@@ -42,12 +49,10 @@ STN_DET_INLINE R magnitude(R x) {
 }
 
 STN_DET_INLINE void sine_and_cosine(float angle, float& sine, float& cosine) {
-  sine = sinf(angle);
-  cosine = cosf(angle);
+  sincosf(angle, &sine, &cosine);
 }
 STN_DET_INLINE void sine_and_cosine(double angle, double& sine, double& cosine) {
-  sine = sin(angle);
-  cosine = cos(angle);
+  sincos(angle, &sine, &cosine);
 }
 
 }  // namespace stn_det::STN_DET_ISA

@@ -16,7 +16,7 @@ struct Machine {
   int32_t device;
   void* stream;              // a cudaStream_t: torch's current one
   bool deterministic;        // sums of the gradients do not depend on the order of the threads
-  void* scratch;             // for these sums; see exact_scratch in tensors.h
+  void* scratch;             // temporary memory; for these sums see exact_scratch in tensors.h
 };
 
 }  // namespace stn_det

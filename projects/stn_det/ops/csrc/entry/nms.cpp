@@ -40,6 +40,14 @@ Tensor nms(Tensor boxes, Tensor order, Tensor labels, double iou_threshold) {
   set_machine(boxes, args);
   Tensor owner = torch::stable::empty_like(order);
   args.owner = static_cast<int64_t*>(owner.mutable_data_ptr());
+  int64_t bytes = 0;
+  if (kOnCuda) {
+    // Positions and the sums of a few of them are ints there.
+    STD_TORCH_CHECK(args.count < (int64_t{1} << 30), "boxes has ", args.count, " rows, expected fewer than 2^30");
+    bytes = nms_scratch_bytes(kKind, args.count, args.element == Element::kFloat64 ? 8 : 4);
+  }
+  Tensor scratch = torch::stable::new_empty(order, {(bytes + 7) / 8});
+  args.scratch = scratch.mutable_data_ptr();
   STN_DET_RUN(nms, args);
   return owner;
 }
@@ -69,6 +77,8 @@ std::tuple<Tensor, Tensor> soft_nms(
   Tensor lowered = torch::stable::new_zeros(scores, {args.count});
   args.visits = static_cast<int64_t*>(visits.mutable_data_ptr());
   args.lowered = lowered.mutable_data_ptr();
+  Tensor scratch = torch::stable::new_empty(scores, {kOnCuda ? args.count : 0});
+  args.scratch = scratch.mutable_data_ptr();
   STN_DET_RUN(soft_nms, args);
   return {visits, lowered};
 }

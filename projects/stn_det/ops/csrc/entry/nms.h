@@ -21,6 +21,18 @@ struct NmsArgs : Machine {
   int64_t* owner;         // (M,)
 };
 
+// CUDA decides this many boxes at a time, in the order of the visits.
+constexpr int64_t kNmsPanel = 4096;
+
+inline int64_t nms_numbers(NmsKind kind) { return kind == NmsKind::kHBox ? 4 : kind == NmsKind::kRotated ? 7 : 8; }
+
+// Bytes of scratch that CUDA needs: of each box its bounds, area, prepared shape, label, and who claims it; of each box
+// of a panel one bit for each box of the panel.
+inline int64_t nms_scratch_bytes(NmsKind kind, int64_t count, int64_t size) {
+  const int64_t panel = count < kNmsPanel ? (count + 63) / 64 * 64 : kNmsPanel;
+  return panel * (panel / 64) * 8 + count * (size * (5 + nms_numbers(kind)) + 8 + 4) + 64;
+}
+
 enum class SoftMethod : int64_t { kNaive = 0, kLinear = 1, kGaussian = 2 };
 
 struct SoftNmsArgs : Machine {

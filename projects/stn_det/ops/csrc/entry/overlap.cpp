@@ -32,6 +32,19 @@ OverlapArgs arguments(OverlapKind kind, const Tensor& first, const Tensor& secon
   return args;
 }
 
+// Room for the sums of the segments of either side, one after the other; nothing where none is needed.
+Tensor segment_scratch(const Tensor& first, const Tensor& second, OverlapArgs& args) {
+  int64_t numbers = 0;
+  if (kOnCuda && !args.aligned && args.rows > 0 && args.columns > 0) {
+    const int64_t of_first = overlap_segments(args.rows, args.columns) * first.numel();
+    const int64_t of_second = overlap_segments(args.columns, args.rows) * second.numel();
+    numbers = of_first > of_second ? of_first : of_second;
+  }
+  Tensor scratch = torch::stable::new_empty(first, {numbers});
+  args.scratch = scratch.mutable_data_ptr();
+  return scratch;
+}
+
 template <OverlapKind kKind>
 Tensor overlap(Tensor first, Tensor second, bool aligned, bool iof) {
   make_contiguous(first, second);
@@ -58,6 +71,7 @@ std::tuple<Tensor, Tensor> overlap_backward(
   args.grad_output = grad_output.const_data_ptr();
   args.grad_first = grad_first.mutable_data_ptr();
   args.grad_second = grad_second.mutable_data_ptr();
+  const Tensor scratch = segment_scratch(first, second, args);
   if (grad_output.numel() > 0) STN_DET_RUN(overlap_backward, args);
   return {grad_first, grad_second};
 }

@@ -25,6 +25,15 @@ struct OverlapArgs : Machine {
   void* grad_second;        // (N, S)
 };
 
+// Backward of a matrix on CUDA: a block visits one segment of the shapes on the other side for this many of its own.
+constexpr int64_t kOverlapOwners = 8;
+
+// Segments that make enough blocks for a GPU, of a length that is worth a block.
+inline int64_t overlap_segments(int64_t owners, int64_t others) {
+  const int64_t wanted = 512 / ((owners + kOverlapOwners - 1) / kOverlapOwners), most = (others + 511) / 512;
+  return wanted < 1 ? 1 : wanted < most ? wanted : most;
+}
+
 // IoU and GIoU of M pairs of rotated boxes.
 struct GiouArgs : Machine {
   Element element;
