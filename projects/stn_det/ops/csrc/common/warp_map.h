@@ -28,7 +28,8 @@ STN_DET_INLINE PointMap read_map(const WarpArgs& args, int64_t image) {
   PointMap map{{0, 0, 0, 0, 0, 0, 0, 0, 1}, 0, false};
   const double* matrix = args.matrix + image * args.matrix_rows * 3;
   bool finite = true;
-  for (int64_t i = 0; i < args.matrix_rows * 3; ++i) {
+  for (int64_t i = 0; i < 9; ++i) {  // 9, so that a GPU keeps the map in registers
+    if (i >= args.matrix_rows * 3) break;
     map.m[i] = matrix[i];
     finite = finite && std::isfinite(matrix[i]);
   }

@@ -31,6 +31,21 @@ struct BlockPlace {
   }
 };
 
+// Functions with divisions of doubles, each of which takes a hundred instructions, are called and not copied.
+struct PointCounts {
+  int across, down;
+};
+
+__device__ __attribute__((noinline)) inline PointCounts count_points(const PointMap& map, double x, double y) {
+  int64_t across, down;
+  count_points(map, x, y, across, down);
+  return {static_cast<int>(across), static_cast<int>(down)};
+}
+
+__device__ __attribute__((noinline)) inline SourcePoint locate(const PointMap& map, double x, double y) {
+  return locate_projective(map, x, y);
+}
+
 // A pixel of the destination and its points.
 struct Pixel {
   int64_t row, column;
@@ -44,15 +59,10 @@ struct Pixel {
     column = block.left + (index - line * grid.tile_width);
     across = down = row < args.out_height && column < args.out_width ? 1 : 0;
     if (!args.antialias || across == 0) return;
-    int64_t along_x, along_y;
-    if (map.projective) {
-      count_points(map, static_cast<double>(column) + 0.5, static_cast<double>(row) + 0.5, along_x, along_y);
-    } else {
-      along_x = points_along(map.m[0], map.m[3]);
-      along_y = points_along(map.m[1], map.m[4]);
-    }
-    across = static_cast<int>(along_x);
-    down = static_cast<int>(along_y);
+    const PointCounts counts =
+        count_points(map, static_cast<double>(column) + 0.5, static_cast<double>(row) + 0.5);
+    across = counts.across;
+    down = counts.down;
   }
 
   __device__ __forceinline__ int points() const { return across * down; }
@@ -71,7 +81,7 @@ struct WarpPoint {
       to_x += part_of_pixel(k - line * across, across);
       to_y += part_of_pixel(line, down);
     }
-    source = map.projective ? locate_projective(map, to_x, to_y) : locate_affine(map.m, to_x, to_y);
+    source = map.projective ? locate(map, to_x, to_y) : locate_affine(map.m, to_x, to_y);
   }
 };
 
@@ -91,10 +101,15 @@ struct AxisTaps {
   }
 };
 
-__device__ __forceinline__ double bring_inside(WarpPadding padding, double x, double size, double& slope) {
-  if (padding == WarpPadding::kZeros) return bring_inside<WarpPadding::kZeros>(x, size, slope);
-  if (padding == WarpPadding::kBorder) return bring_inside<WarpPadding::kBorder>(x, size, slope);
-  return bring_inside<WarpPadding::kReflection>(x, size, slope);
+struct Inside {
+  double at, slope;
+};
+
+__device__ __attribute__((noinline)) inline Inside bring_inside(WarpPadding padding, double x, double size) {
+  Inside out{x, 1};
+  if (padding == WarpPadding::kBorder) out.at = bring_inside<WarpPadding::kBorder>(x, size, out.slope);
+  if (padding == WarpPadding::kReflection) out.at = bring_inside<WarpPadding::kReflection>(x, size, out.slope);
+  return out;
 }
 
 template <bool kSlopes, int K, typename A>
@@ -104,8 +119,14 @@ __device__ __forceinline__ void find_taps(WarpPadding padding, double x, int64_t
   double at = K == 4 ? floor(x) : x, turn = 1;
   const bool easy = K == 4 ? at >= 1 && at <= last - 2 : x > 0 && x < last;  // nothing to bring inside; no NaN
   if (!easy) {
-    x = finite_or_nan(x);
-    at = K == 4 ? floor(x) : bring_inside(padding, x, size, turn);
+    at = x = finite_or_nan(x);
+    if constexpr (K == 4) {
+      at = floor(x);
+    } else if (padding != WarpPadding::kZeros) {
+      const Inside inside = bring_inside(padding, x, size);
+      at = inside.at;
+      turn = inside.slope;
+    }
   }
   const double low = K == 1 ? rint(at) : K == 2 ? floor(at) : at, part = (K == 4 ? x : at) - low;
   // Both ways from the double: the smaller of the two weights keeps all of its digits.
@@ -139,8 +160,8 @@ __device__ __forceinline__ void find_taps(WarpPadding padding, double x, int64_t
     return;
   }
   for (int k = 0; k < K; ++k) {
-    double position = low + (k - kBefore), unused;
-    if constexpr (K == 4) position = bring_inside(padding, position, size, unused);
+    double position = low + (k - kBefore);
+    if (K == 4 && padding != WarpPadding::kZeros) position = bring_inside(padding, position, size).at;
     const bool inside = position >= 0 && position <= last;  // false for NaN
     taps.index[k] = static_cast<int32_t>(inside ? position : 0.0);
     taps.weight[k] = inside ? taps.weight[k] : A(0);
