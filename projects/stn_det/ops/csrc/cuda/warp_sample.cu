@@ -19,7 +19,7 @@ constexpr int kTogether = K == 4 ? 2 : 4;
 
 // Any strides: a thread a pixel, and some of the channels where the tile has fewer pixels than the block threads.
 template <typename T, int K>
-__global__ void __launch_bounds__(kThreads, K == 4 ? 5 : 6) sample_pixels(WarpArgs args, WarpGrid grid) {
+__global__ void __launch_bounds__(kThreads, 5) sample_pixels(WarpArgs args, WarpGrid grid) {
   using A = SumOf<T>;
   constexpr int kGroup = kTogether<K>;
   __shared__ PointMap map;
@@ -128,7 +128,7 @@ __device__ __forceinline__ void add_sample(const Slot<K, A>& slot, const T* inpu
 // Channels side by side: a group of lanes a few pixels, whose points it takes in order, as many at once as it has
 // lanes.
 template <typename T, int K>
-__global__ void __launch_bounds__(kThreads, K == 4 ? 5 : 6) sample_packs(WarpArgs args, WarpGrid grid, int lanes) {
+__global__ void __launch_bounds__(kThreads, 5) sample_packs(WarpArgs args, WarpGrid grid, int lanes) {
   using A = SumOf<T>;
   constexpr int kPack = kWidest<T>;
   __shared__ PointMap map;
