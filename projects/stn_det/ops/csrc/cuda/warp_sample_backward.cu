@@ -28,7 +28,8 @@ struct EitherSum {
 
 // Any strides: a thread a pixel, and some of the channels where the tile has fewer pixels than the block threads.
 template <typename T, int K>
-__global__ void __launch_bounds__(kThreads, K == 4 ? 4 : K == 2 ? 5 : 6) visit_pixels(WarpArgs args, WarpGrid grid, EitherSum<SumOf<T>> sums) {
+__global__ void __launch_bounds__(kThreads, K == 4 ? 4 : K == 2 ? 5 : 6) visit_pixels(
+    WarpArgs args, WarpGrid grid, EitherSum<SumOf<T>> sums) {
   using A = SumOf<T>;
   constexpr int kGroup = 4;  // channels that are added in A before they are in double
   __shared__ PointMap map;
