@@ -192,3 +192,75 @@ def test_portable_code_agrees_with_that_for_this_processor(checks, tmp_path, ant
     arguments = (*inputs(torch.float32, channels=20, images=8, scale=1.6), (19, 26))
     found = checks.portable('warp_sample', arguments, tmp_path, antialias=antialias)
     torch.testing.assert_close(found, warp_sample(*arguments, antialias=antialias), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ('dtype', 'tolerance'),
+    [(torch.float64, 1e-12), (torch.float32, 4e-6), (torch.float16, 1e-3), (torch.bfloat16, 8e-3)],
+)
+# Packs of 2, 4 or 8 channels a lane; more packs than lanes; no whole pack.
+@pytest.mark.parametrize(('channels', 'scale'), [(8, 1.1), (24, 2.4), (13, 2.4), (264, 3.1)])
+def test_channels_last_agrees_with_the_reference(checks, dtype, tolerance, channels, scale) -> None:
+    size = (3, 7) if channels > 200 else (11, 19)  # tiles smaller and larger than the image, and not a multiple of it
+    image, matrix = inputs(dtype, channels=channels, scale=scale)
+    image = image.contiguous(memory_format=torch.channels_last)
+    for mode, padding, antialias in (
+        ('bilinear', 'zeros', False),
+        ('bilinear', 'reflection', True),
+        ('nearest', 'border', False),
+        ('bicubic', 'border', True),
+    ):
+        x, m = image.clone().requires_grad_(), matrix.clone().requires_grad_()
+        assert x.is_contiguous(memory_format=torch.channels_last)
+        output = warp_sample(x, m, size, mode, padding, antialias)
+        grad = torch.cos(torch.arange(output.numel())).view(output.shape).to(dtype)
+        grads = torch.autograd.grad(output, (x, m), grad.contiguous(memory_format=torch.channels_last))
+        wanted = checks.gradients(
+            lambda x, m, options=(size, mode, padding, antialias): warp_sample_reference(x, m, *options),
+            [image.double(), matrix],
+            grad.double(),
+        )
+        assert output.is_contiguous(memory_format=torch.channels_last)
+        for one, other, bound in zip((output, *grads), wanted, (tolerance, tolerance, max(tolerance, 1e-11))):
+            assert (one - other).abs().max() <= bound * other.abs().max()
+
+
+@pytest.mark.parametrize('last', [False, True])
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float32, torch.bfloat16])
+def test_deterministic_gradients(checks, dtype, last) -> None:
+    """The mode changes no more than rounding, and repeats every bit."""
+    image, matrix = inputs(dtype, channels=8, scale=1.8)
+    image = image.contiguous(memory_format=torch.channels_last) if last else image
+
+    def run() -> list[Tensor]:
+        x, m = image.clone().requires_grad_(), matrix.clone().requires_grad_()
+        output = warp_sample(x, m, (19, 45), 'bicubic', 'border', True)
+        return torch.autograd.grad(output, (x, m), output.detach())
+
+    free = run()
+    torch.use_deterministic_algorithms(True)
+    try:
+        first, second = run(), run()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(*pair) for pair in zip(first, second))
+    bound = {torch.float64: 1e-12, torch.float32: 2e-5, torch.bfloat16: 8e-3}[dtype]
+    for one, other in zip(first, free):
+        assert (one - other).abs().max() <= bound * other.abs().max()
+
+
+def test_wild_gradients_and_pixels_stay_where_they_are() -> None:
+    """NaN and infinity in a gradient or an image reach the pixels that their points read, and no others."""
+    for layout in (torch.contiguous_format, torch.channels_last):
+        image = torch.ones(1, 8, 20, 20).contiguous(memory_format=layout).requires_grad_()
+        matrix = torch.tensor([[[1.0, 0, 0], [0, 1, 0]]], dtype=torch.float64)
+        output = warp_sample(image, matrix, (20, 20))
+        grad = torch.ones_like(output)
+        grad[0, 3, 4, 5], grad[0, 2, 0, 0] = math.nan, math.inf
+        for deterministic in (False, True):
+            torch.use_deterministic_algorithms(deterministic)
+            try:
+                (found,) = torch.autograd.grad(output, image, grad, retain_graph=True)
+            finally:
+                torch.use_deterministic_algorithms(False)
+            assert torch.equal(found.nan_to_num(nan=7.0), grad.nan_to_num(nan=7.0))

@@ -67,6 +67,8 @@ def warp_sample(
         (N, C, h, w), the dtype of ``input``, channels_last where ``input`` is. Differentiable once to input and matrix.
         On a CPU the compiled result and its gradients do not depend on the number of threads. The gradient to the input
         needs room for 8 or 16 channels of one image a thread.
+        On a GPU the gradient to the input depends on the order of the threads in its last bits, unless
+        :func:`torch.use_deterministic_algorithms` is on; the result and the gradient to the matrix never do.
 
     Raises:
         InputError: for a wrong shape, dtype, device or option, and for images without pixels.

@@ -36,6 +36,42 @@ struct WarpArgs : Machine {
   void* grad_input;           // (N, C, H, W), or null
   Strides grad_input_strides;
   double* grad_matrix;        // as matrix, or null
+  // CUDA:
+  void* sums;                 // zeros: grad_input's sums and layout, grad_input itself unless that is 16 bits wide
+  double* partial_sums;       // (N, WarpGrid::blocks(), 9), of grad_matrix; null where it is or is 0
+};
+
+// How kernels of CUDA share an image out to blocks: tiles of the destination times ranges of channels. The rule goes by
+// sizes alone, because the blocks decide the order of the sums for the matrix.
+struct WarpGrid {
+  static constexpr int64_t kThreads = 128;    // of a block; a tile has no more pixels
+  static constexpr int64_t kChannels = 8;     // a range is a multiple of this: of the widest pack
+  static constexpr int64_t kEnough = 2048;    // blocks that fill a GPU
+  int32_t tile_height, tile_width;
+  int64_t down, across, parts, channels;      // tiles, ranges of channels, channels of a range
+
+  explicit WarpGrid(const WarpArgs& args) {
+    const int64_t h = args.out_height, w = args.out_width;
+    if (args.images == 0 || args.channels == 0 || h == 0 || w == 0) {
+      tile_height = tile_width = 1;
+      down = across = parts = channels = 0;
+      return;
+    }
+    // Nearly square, so that a tile reads neighbours wherever the map turns it; small images whole.
+    const int64_t low = h < 8 ? h : 8, wide = w < kThreads / low ? w : kThreads / low;
+    const int64_t high = h < kThreads / wide ? h : kThreads / wide;
+    tile_height = static_cast<int32_t>(high);
+    tile_width = static_cast<int32_t>(wide);
+    down = (h + high - 1) / high;
+    across = (w + wide - 1) / wide;
+    const int64_t tiles = args.images * down * across, most = (args.channels + kChannels - 1) / kChannels;
+    parts = tiles >= kEnough ? 1 : (kEnough + tiles - 1) / tiles;
+    parts = parts < most ? parts : most;
+    channels = (most + parts - 1) / parts * kChannels;
+    parts = (args.channels + channels - 1) / channels;
+  }
+
+  int64_t blocks() const { return down * across * parts; }
 };
 
 namespace baseline {
