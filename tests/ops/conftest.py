@@ -144,6 +144,13 @@ def compiled() -> None:
         pytest.skip(f'the operators are {_library.library_report()[0]}')
 
 
+@pytest.fixture
+def cpu_only() -> None:
+    """Skips a test of what only the CPU does where the compiled operators are kernels of CUDA on the CPU."""
+    if _library._on_cpu and not _library.instruction_set():
+        pytest.skip('the operators are kernels of CUDA')
+
+
 class OperatorChecks:
     """What every compiled operator is held to. Arguments are passed by position; tensors of floats get a gradient."""
 

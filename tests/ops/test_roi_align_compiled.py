@@ -169,6 +169,7 @@ def test_far_outside_reads_nothing(checks) -> None:
         assert not part.any()
 
 
+@pytest.mark.usefixtures('cpu_only')
 @pytest.mark.parametrize('index', [2.0, -1.0, 1e30])
 def test_batch_index_outside_the_batch_is_refused(index, implementation) -> None:
     feature, rois = inputs(torch.float32)
@@ -179,6 +180,33 @@ def test_batch_index_outside_the_batch_is_refused(index, implementation) -> None
             (ValueError, RuntimeError), match=r'rois\[3\] has batch index .*, expected one of the 2 images'
         ):
             function(feature, rois if rotated else rois[:, :5])
+
+
+@pytest.mark.usefixtures('cpu_only')
+def test_batch_index_outside_the_batch_is_refused_backward() -> None:
+    _, rois = inputs(rotated=False)
+    grad = torch.zeros(17, 5, 3, 2, dtype=torch.float64)
+    with pytest.raises(RuntimeError, match=r'rois\[\d+\] has batch index 1'):
+        torch.ops.stn_det.roi_align_backward(grad, rois, 1, HEIGHT, WIDTH, 3, 2, 1.0, 0, True)
+
+
+@pytest.mark.parametrize('index', [2.0, -1.0, 1e30])
+def test_batch_index_outside_the_batch_reads_nothing_on_a_gpu(checks, index) -> None:
+    """There values are not asked for. The operators of a CPU refuse it."""
+    if _library.instruction_set():
+        pytest.skip('the operators are those of a CPU')
+    feature, rois = inputs(torch.float32)
+    rois[3, 0] = index
+    others = [i for i in range(len(rois)) if i != 3]
+    for kind in ('rotated', 'avg', 'max'):
+        function, _, rotated = case(kind)
+        regions = rois if rotated else rois[:, :5]
+        output, *grads = checks.gradients(lambda x, r=regions, f=function: f(x, r), (feature,))
+        assert torch.equal(output[others], function(feature, regions[others]))
+        assert not output[3].any()
+        assert grads[0].isfinite().all()
+        if rotated:
+            assert not checks.gradients(function, (feature, rois))[2][3].any()
 
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
@@ -193,8 +221,8 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
         torch.ops.stn_det.roi_align(feature, rois, 3, 2, 1.0, 257, True)
     with pytest.raises(RuntimeError, match='expected 0 to 256'):
         torch.ops.stn_det.roi_align(feature, rois, 3, 2, 1.0, -1, True)
-    with pytest.raises(RuntimeError, match=r'rois\[\d+\] has batch index 1'):
-        backward(grad, rois, 1, HEIGHT, WIDTH, 3, 2, 1.0, 0, True)
+    with pytest.raises(RuntimeError, match=r'expected less than 2\^31 bins'):
+        torch.ops.stn_det.roi_align(feature, rois[:0], 2**16, 2**16, 1.0, 0, True)
     with pytest.raises(RuntimeError, match=r'expected shape \(R, 6\)'):
         torch.ops.stn_det.roi_align_rotated(feature, rois, 3, 2, 1.0, 0, True, True)
 

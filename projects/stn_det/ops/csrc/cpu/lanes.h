@@ -6,9 +6,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "../common/inline.h"
 #include "simd.h"
-
-#define STN_DET_INLINE inline
 
 namespace stn_det::STN_DET_ISA {
 

@@ -5,9 +5,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "../common/inline.h"
 #include "launch.h"
-
-#define STN_DET_INLINE __host__ __device__ inline
 
 namespace stn_det::STN_DET_ISA {
 
