@@ -7,6 +7,8 @@
 namespace stn_det::cuda {
 namespace {
 
+constexpr int kPointsHeld = 8;  // of a bin
+
 template <typename A>
 struct Fractions {
   A v, u;
@@ -53,33 +55,22 @@ __global__ void __launch_bounds__(kRoiThreads) visit_rois(RoiArgs args, RoiWork 
   const int count = frame.reads() ? static_cast<int>(frame.grid_y * frame.grid_x) : 0;
   RoiPoint<A>* points = reinterpret_cast<RoiPoint<A>*>(shared);
   Fractions<A>* fractions = reinterpret_cast<Fractions<A>*>(points + work.bins * work.points);
-  A* tile = reinterpret_cast<A*>(fractions + work.bins * work.points);
+  A* tile = reinterpret_cast<A*>(shared + work.tile_at);
   double total[6] = {};
   for (int64_t block = 0; count > 0 && block < work.channel_blocks * work.bin_blocks; ++block) {
     share.take(args, work, roi, block / work.bin_blocks, block % work.bin_blocks);
     const T* image = features + frame.image * work.image_stride + share.channel * work.channel_stride;
-    __syncthreads();
+    if (block > 0) __syncthreads();
     read_tile<kPack>(args, work, share, static_cast<const A*>(args.grad_output), A(1), tile);
-    for (int first = 0; first < count; first += work.points) {
-      const int held = count - first < work.points ? count - first : work.points;
-      if (first > 0) __syncthreads();
-      for (int i = threadIdx.x; i < share.bins * held; i += kRoiThreads) {
-        A v, u;
-        points[i] = find_point(args, frame, share.bin + i / held, first + i % held, v, u);
-        fractions[i] = {v, u};
-      }
-      __syncthreads();
-      for (int bin = share.group; bin < share.bins; bin += work.groups) {
-        for (int channel = share.lane * kPack; channel < share.channels; channel += work.lanes * kPack) {
+    for_points<kPack>(
+        args, work, share, frame, points, [&](int place, A v, A u) { fractions[place] = {v, u}; },
+        [&](int bin, int channel, const RoiPoint<A>* of_bin, int place, int held, int) {
           A grad[kPack], sums[6] = {};
           for (int c = 0; c < kPack; ++c) grad[c] = tile[place_in_tile<kPack>(work, bin, channel + c)];
           visit_points<T, kPack>(
-              work, points + bin * held, fractions + bin * held, held, image + channel * work.channel_stride, grad,
-              sums);
+              work, of_bin, fractions + place, held, image + channel * work.channel_stride, grad, sums);
           for (int k = 0; k < 6; ++k) total[k] += sums[k];
-        }
-      }
-    }
+        });
   }
   for (int k = 0; k < 6; ++k) {
     for (int bits = 16; bits > 0; bits /= 2) total[k] += __shfl_xor_sync(0xffffffffu, total[k], bits);
@@ -105,10 +96,10 @@ void roi_align_backward_frames(const RoiArgs& args) {
     launch_find_frames<A>(args);
     with_features<T>(args, [&](const T* features, auto pack, bool planes, int64_t channels) {
       constexpr int kBytes = sizeof(RoiPoint<A>) + sizeof(Fractions<A>);
-      const RoiWork work = divide_work(args, pack, planes, channels, sizeof(A), kBytes);
+      const RoiWork work = divide_work(args, pack, planes, channels, sizeof(A), kPointsHeld * kBytes, kBytes);
       launch(
           "roi_align_backward_frames", visit_rois<T, decltype(pack)::value>, blocks_for(args.rois, 1), kRoiThreads,
-          work.bins * work.points * kBytes + work.tile_bytes(sizeof(A)), args.stream, args, work, features);
+          work.shared_bytes, args.stream, args, work, features);
     });
   });
 }

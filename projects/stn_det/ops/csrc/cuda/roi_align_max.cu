@@ -7,66 +7,69 @@
 namespace stn_det::cuda {
 namespace {
 
+constexpr int kPointsHeld = 8;  // of a bin
+
+// What a point reads: 0 outside.
+template <typename T, int kPack, typename A>
+__device__ __forceinline__ void read_point(
+    const RoiWork& work, const RoiPoint<A>& point, const T* from, A (&value)[kPack]) {
+  for (int c = 0; c < kPack; ++c) value[c] = 0;
+  if (point.pixel < 0) return;
+  int64_t offset[4];
+  A weight[4];
+  find_offsets(work, point, offset);
+  find_weights(point, weight);
+  Pack<T, kPack> read[4];
+  for (int k = 0; k < 4; ++k) read[k] = load_pack<T, kPack>(from + offset[k]);
+  for (int k = 0; k < 4; ++k) {
+    for (int c = 0; c < kPack; ++c) value[c] += to_sum(read[k].at[c]) * weight[k];
+  }
+}
+
 template <typename T, int kPack>
 __global__ void __launch_bounds__(kRoiThreads) largest(RoiArgs args, RoiWork work, const T* features) {
   using A = SumOf<T>;
   STN_DET_DYNAMIC_SHARED(shared);
   const RoiShare share(args, work);
   const Frame<A> frame = static_cast<const Frame<A>*>(args.frames)[share.roi];
-  RoiPoint<A>* points = reinterpret_cast<RoiPoint<A>*>(shared);
-  A* tile = reinterpret_cast<A*>(points + work.bins * work.points);
+  A* tile = reinterpret_cast<A*>(shared + work.tile_at);
   int32_t* which_tile = reinterpret_cast<int32_t*>(tile + work.bins * work.row);
-  const int count = frame.reads() ? static_cast<int>(frame.grid_y * frame.grid_x) : 0;
   const T* image = features + frame.image * work.image_stride + share.channel * work.channel_stride;
-  for (int first = 0; first < count; first += work.points) {
-    const int held = count - first < work.points ? count - first : work.points;
-    if (first > 0) __syncthreads();
-    find_points(args, share, frame, first, held, points);
-    __syncthreads();
-    for (int bin = share.group; bin < share.bins; bin += work.groups) {
-      for (int channel = share.lane * kPack; channel < share.channels; channel += work.lanes * kPack) {
-        const T* from = image + channel * work.channel_stride;
-        A best[kPack];
-        int which[kPack];
-        for (int c = 0; c < kPack; ++c) {
-          const int place = place_in_tile<kPack>(work, bin, channel + c);
-          best[c] = first == 0 ? A(0) : tile[place];
-          which[c] = first == 0 ? -1 : which_tile[place];
-        }
-        for (int i = 0; i < held; ++i) {
-          const RoiPoint<A> point = points[bin * held + i];
-          A value[kPack] = {};
-          if (point.pixel >= 0) {
-            int64_t offset[4];
-            A weight[4];
-            find_offsets(work, point, offset);
-            find_weights(point, weight);
-            Pack<T, kPack> read[4];
-            for (int k = 0; k < 4; ++k) read[k] = load_pack<T, kPack>(from + offset[k]);
-            for (int k = 0; k < 4; ++k) {
-              for (int c = 0; c < kPack; ++c) value[c] += to_sum(read[k].at[c]) * weight[k];
-            }
-          }
-          for (int c = 0; c < kPack; ++c) {
-            const bool is_new_nan = value[c] != value[c] && best[c] == best[c];
-            const bool better = which[c] < 0 || value[c] > best[c] || is_new_nan;
-            best[c] = better ? value[c] : best[c];
-            which[c] = better ? first + i : which[c];
-          }
-        }
-        for (int c = 0; c < kPack; ++c) {
-          const int place = place_in_tile<kPack>(work, bin, channel + c);
-          tile[place] = best[c];
-          which_tile[place] = which[c];
-        }
+  const bool reads = frame.reads();
+  const auto visit = [&](int bin, int channel, const RoiPoint<A>* points, int, int count, int before) {
+    const T* from = image + channel * work.channel_stride;
+    A best[kPack];
+    int which[kPack];
+    for (int c = 0; c < kPack; ++c) {
+      const int place = place_in_tile<kPack>(work, bin, channel + c);
+      best[c] = before == 0 ? A(0) : tile[place];
+      which[c] = before == 0 ? -1 : which_tile[place];
+    }
+    for (int i = 0; i < count; ++i) {
+      A value[kPack];
+      read_point<T, kPack>(work, points[i], from, value);
+      for (int c = 0; c < kPack; ++c) {
+        const bool is_new_nan = value[c] != value[c] && best[c] == best[c];
+        const bool better = which[c] < 0 || value[c] > best[c] || is_new_nan;
+        best[c] = better ? value[c] : best[c];
+        which[c] = better ? before + i : which[c];
       }
     }
+    for (int c = 0; c < kPack; ++c) {
+      const int place = place_in_tile<kPack>(work, bin, channel + c);
+      tile[place] = best[c];
+      which_tile[place] = which[c];
+    }
+  };
+  if (reads) {
+    for_points<kPack>(
+        args, work, share, frame, reinterpret_cast<RoiPoint<A>*>(shared), [](int, A, A) {}, visit);
   }
   __syncthreads();
   T* output = static_cast<T*>(args.output);
   for_tile<kPack>(args, work, share, [&](int64_t index, int place) {
-    output[index] = from_sum<T>(count > 0 ? tile[place] : A(0));
-    args.argmax[index] = count > 0 ? which_tile[place] : 0;
+    output[index] = from_sum<T>(reads ? tile[place] : A(0));
+    args.argmax[index] = reads ? which_tile[place] : 0;
   });
 }
 
@@ -112,10 +115,11 @@ void roi_align_max_forward(const RoiArgs& args) {
     launch_find_frames<A>(args);
     with_features<T>(args, [&](const T* features, auto pack, bool planes, int64_t channels) {
       constexpr int kBytes = sizeof(A) + sizeof(int32_t);
-      const RoiWork work = divide_work(args, pack, planes, channels, kBytes, sizeof(RoiPoint<A>));
+      const RoiWork work = divide_work(
+          args, pack, planes, channels, kBytes, kPointsHeld * sizeof(RoiPoint<A>), sizeof(RoiPoint<A>));
       launch(
           "roi_align_max_forward", largest<T, decltype(pack)::value>, blocks_of(args, work), kRoiThreads,
-          work.point_bytes<RoiPoint<A>>() + work.tile_bytes(kBytes), args.stream, args, work, features);
+          work.shared_bytes, args.stream, args, work, features);
     });
   });
 }

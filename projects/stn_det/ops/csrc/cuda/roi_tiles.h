@@ -17,7 +17,6 @@ constexpr int kRoiThreads = 256;
 constexpr int kTileChannels = 128;       // at most
 constexpr int kTileBins = 64;            // at most
 constexpr int kSharedBytes = 46 << 10;   // of a block, at most
-constexpr int kPointBytes = 8 << 10;     // of these for points
 constexpr int64_t kEnoughBlocks = 1024;  // to keep a GPU busy; fewer are cut smaller
 
 // How blocks share the work; the same for all.
@@ -29,20 +28,18 @@ struct RoiWork {
   int bins;             // of a block
   int points;           // of a bin that are held at a time
   int row;              // elements of the tile from a bin to the next
+  int shared_bytes;     // points, or merged taps, of all bins, and then the tile
+  int tile_at;          // byte where the tile begins
   int64_t channel_blocks, bin_blocks;  // of a RoI
   int64_t image_stride, row_stride, pixel_stride, channel_stride;  // of the map
-
-  int tile_bytes(int bytes) const { return (bins * row * bytes + 15) / 16 * 16; }
-  template <typename Point>
-  int point_bytes() const {
-    return bins * points * static_cast<int>(sizeof(Point));
-  }
 };
 
 // `pack`: channels of a pixel that are read at once; the map is (N, C, H, W) if `planes`, else (N, H, W, row_channels).
-// `element_bytes`: of the tiles, for each bin and channel.
+// Bytes of shared memory: `element_bytes` of the tile for each bin and channel, `bin_bytes` for the points of a bin, of
+// `point_bytes` each.
 inline RoiWork divide_work(
-    const RoiArgs& args, int pack, bool planes, int64_t row_channels, int element_bytes, int point_bytes) {
+    const RoiArgs& args, int pack, bool planes, int64_t row_channels, int element_bytes, int bin_bytes,
+    int point_bytes) {
   RoiWork work{};
   const int64_t packs = (args.channels + pack - 1) / pack, bins = args.rows * args.columns;
   work.bins_adjacent = planes;
@@ -54,15 +51,16 @@ inline RoiWork divide_work(
   work.channels = (work.channels + work.lanes - 1) / work.lanes * work.lanes;
   work.row = work.channels | 1;  // odd: bins of one channel lie in different banks
   work.channel_blocks = (args.channels + work.channels - 1) / work.channels;
-  const int64_t fitting = (kSharedBytes - kPointBytes) / (work.row * element_bytes);
-  work.bin_blocks = (bins + std::min<int64_t>(fitting, kTileBins) - 1) / std::min<int64_t>(fitting, kTileBins);
+  const int64_t most_bins = std::min(kTileBins, kSharedBytes / (work.row * element_bytes + bin_bytes));
+  work.bin_blocks = (bins + most_bins - 1) / most_bins;
   const int64_t blocks = std::max<int64_t>(1, args.rois * work.channel_blocks);
   const int64_t wanted = std::min((kEnoughBlocks + blocks - 1) / blocks, (bins + work.groups - 1) / work.groups);
   work.bin_blocks = std::max(work.bin_blocks, wanted);
   work.bins = static_cast<int>((bins + work.bin_blocks - 1) / work.bin_blocks);
   work.bin_blocks = (bins + work.bins - 1) / work.bins;
-  const int64_t grid = args.sampling_ratio > 0 ? args.sampling_ratio * args.sampling_ratio : kPointBytes;
-  work.points = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(grid, kPointBytes / (work.bins * point_bytes))));
+  work.points = bin_bytes / point_bytes;
+  work.tile_at = (work.bins * bin_bytes + 15) / 16 * 16;
+  work.shared_bytes = work.tile_at + work.bins * work.row * element_bytes;
   const int64_t pixels = args.height * args.width;
   work.pixel_stride = planes ? 1 : row_channels;
   work.channel_stride = planes ? pixels : 1;
@@ -151,16 +149,6 @@ __device__ __forceinline__ RoiPoint<A> find_point(
       static_cast<int>(args.width));
 }
 
-// Of all bins of the share the points from `first` on, `held` of them, bin by bin.
-template <typename A>
-__device__ __forceinline__ void find_points(
-    const RoiArgs& args, const RoiShare& share, const Frame<A>& frame, int first, int held, RoiPoint<A>* points) {
-  for (int i = threadIdx.x; i < share.bins * held; i += kRoiThreads) {
-    A v, u;
-    points[i] = find_point(args, frame, share.bin + i / held, first + i % held, v, u);
-  }
-}
-
 // What the four pixels of a point weigh.
 template <typename A>
 __device__ __forceinline__ void find_weights(const RoiPoint<A>& point, A (&weight)[4]) {
@@ -178,6 +166,120 @@ __device__ __forceinline__ void find_offsets(const RoiWork& work, const RoiPoint
   offset[1] = offset[0] + right;
   offset[2] = offset[0] + (point.steps & kStepsBelow ? work.row_stride : 0);
   offset[3] = offset[2] + right;
+}
+
+// The points of an axis-aligned RoI are a product of rows and columns, and mostly a pixel or less apart: neighbours read
+// the same pixels. Their weights along an axis are added up before any feature is read. A bin of 2 x 2 points a pixel
+// apart then reads 9 pixels and not 16, one of 4 x 4 points 25 and not 64.
+constexpr int kMergedSteps = 4;  // points along an axis, at a time
+
+template <typename A>
+struct alignas(2 * sizeof(A)) AxisTap {
+  int32_t place;  // a row or a column
+  A weight;
+};
+
+template <typename A>
+struct alignas(2 * sizeof(A)) AxisTaps {
+  int count;
+  AxisTap<A> taps[2 * kMergedSteps];
+
+  // A place that was added shortly before only gets more weight.
+  __device__ __forceinline__ void add(int place, A weight) {
+    for (int i = count - 1; i >= 0 && i >= count - 3; --i) {
+      if (taps[i].place != place) continue;
+      taps[i].weight += weight;
+      return;
+    }
+    taps[count++] = {place, weight};
+  }
+
+  // The points [first, end) of a bin; `end` is at most the size of the grid.
+  __device__ __forceinline__ void find(
+      int bin, int first, int end, int64_t grid, int64_t bins, A centre, A origin, A step, int size) {
+    count = 0;
+    for (int i = first; i < end; ++i) {
+      A at = origin + find_fraction(bin, i, static_cast<int>(grid), bins, centre) * step;
+      if (!(at >= -1 && at <= static_cast<A>(size))) continue;  // also NaN
+      at = at > 0 ? at : A(0);
+      at = at < static_cast<A>(size - 1) ? at : static_cast<A>(size - 1);
+      const int place = static_cast<int>(at);
+      const A part = at - static_cast<A>(place);
+      add(place, 1 - part);
+      add(place + 1 < size ? place + 1 : place, part);
+    }
+  }
+};
+
+// The taps of all bins of the share along y, and after them those along x, of the points from (first_y, first_x) on.
+template <typename A>
+__device__ __forceinline__ void find_axis_taps(
+    const RoiArgs& args, const RoiShare& share, const Frame<A>& frame, int first_y, int first_x, AxisTaps<A>* taps) {
+  const int columns = static_cast<int>(args.columns);
+  const int grid_y = static_cast<int>(frame.grid_y), grid_x = static_cast<int>(frame.grid_x);
+  for (int i = threadIdx.x; i < 2 * share.bins; i += kRoiThreads) {
+    const bool along_x = i >= share.bins;
+    const int bin = static_cast<int>(share.bin) + (along_x ? i - share.bins : i), row = bin / columns;
+    const int first = along_x ? first_x : first_y, grid = along_x ? grid_x : grid_y;
+    taps[i].find(
+        along_x ? bin - row * columns : row, first, first + kMergedSteps < grid ? first + kMergedSteps : grid, grid,
+        along_x ? args.columns : args.rows, frame.centre, along_x ? frame.origin_x : frame.origin_y,
+        along_x ? frame.across_x : frame.down_y, static_cast<int>(along_x ? args.width : args.height));
+  }
+}
+
+// Bytes for the points of a bin that kernels with merged taps ask for; room for 8 or 9 points.
+template <typename A>
+constexpr int kMergedBytes = 2 * sizeof(AxisTaps<A>);
+
+// Calls visit(bin, channel), both counted from the first of the share, for all packs of channels of this thread.
+template <int kPack, typename Visit>
+__device__ __forceinline__ void for_packs(const RoiWork& work, const RoiShare& share, const Visit& visit) {
+  for (int bin = share.group; bin < share.bins; bin += work.groups) {
+    for (int channel = share.lane * kPack; channel < share.channels; channel += work.lanes * kPack) visit(bin, channel);
+  }
+}
+
+// Locates the points of all bins of the share, some at a time, and calls visit_points(bin, channel, points of the bin,
+// place of its first one, number of them, how many there were before) for all packs of channels. visit_place(place, v,
+// u) is told the fractions of height and width of each.
+template <int kPack, typename A, typename Place, typename Visit>
+__device__ __forceinline__ void for_points(
+    const RoiArgs& args, const RoiWork& work, const RoiShare& share, const Frame<A>& frame, RoiPoint<A>* points,
+    const Place& visit_place, const Visit& visit_points) {
+  const int count = static_cast<int>(frame.grid_y * frame.grid_x);
+  for (int first = 0; first < count; first += work.points) {
+    const int held = count - first < work.points ? count - first : work.points;
+    if (first > 0) __syncthreads();
+    for (int i = threadIdx.x; i < share.bins * held; i += kRoiThreads) {
+      A v, u;
+      points[i] = find_point(args, frame, share.bin + i / held, first + i % held, v, u);
+      visit_place(i, v, u);
+    }
+    __syncthreads();
+    for_packs<kPack>(work, share, [&](int bin, int channel) {
+      visit_points(bin, channel, points + bin * held, bin * held, held, first);
+    });
+  }
+}
+
+// The same for axis-aligned RoIs: visit_taps(bin, channel, taps along y, taps along x, whether they are the first).
+template <int kPack, typename A, typename Visit>
+__device__ __forceinline__ void for_merged(
+    const RoiArgs& args, const RoiWork& work, const RoiShare& share, const Frame<A>& frame, AxisTaps<A>* taps,
+    const Visit& visit_taps) {
+  const int grid_y = static_cast<int>(frame.grid_y), grid_x = static_cast<int>(frame.grid_x);
+  for (int first_y = 0; first_y < grid_y; first_y += kMergedSteps) {
+    for (int first_x = 0; first_x < grid_x; first_x += kMergedSteps) {
+      const bool is_first = first_y == 0 && first_x == 0;
+      if (!is_first) __syncthreads();
+      find_axis_taps(args, share, frame, first_y, first_x, taps);
+      __syncthreads();
+      for_packs<kPack>(work, share, [&](int bin, int channel) {
+        visit_taps(bin, channel, taps[bin], taps[share.bins + bin], is_first);
+      });
+    }
+  }
 }
 
 // Where the tile keeps a channel of a bin. Channels of a pack lie apart, those of neighbouring lanes together: then
