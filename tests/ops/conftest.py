@@ -4,7 +4,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -149,6 +149,14 @@ def cpu_only() -> None:
     """Skips a test of what only the CPU does where the compiled operators are kernels of CUDA on the CPU."""
     if _library._on_cpu and not _library.instruction_set():
         pytest.skip('the operators are kernels of CUDA')
+
+
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    """Runs a test that compares bits of gradients, whose sums on a GPU depend on the order of threads otherwise."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 class OperatorChecks:

@@ -259,6 +259,7 @@ def test_empty(checks, kind, empty) -> None:
     assert not grad.any()
 
 
+@pytest.mark.usefixtures('deterministic')
 @pytest.mark.parametrize('kind', ['avg', 'max', 'rotated'])
 def test_any_layout_of_the_arguments(checks, kind) -> None:
     function, _, rotated = case(kind)
@@ -276,6 +277,7 @@ def test_any_layout_of_the_arguments(checks, kind) -> None:
         assert torch.equal(run(function, (last, rois))[2], run(function, (feature, rois))[2])
 
 
+@pytest.mark.usefixtures('deterministic')
 @pytest.mark.parametrize('channels', [24, 13])
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize('kind', ['avg', 'max', 'rotated'])
@@ -321,6 +323,7 @@ def test_more_bins_and_channels_than_one_block_takes(checks, kind, dtype) -> Non
         assert wrong.double().mean() <= (0.01 if kind == 'max' and dtype != torch.float64 else 0)
 
 
+@pytest.mark.usefixtures('deterministic')
 @pytest.mark.parametrize('rois', [2, 40])
 @pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
 @pytest.mark.parametrize('kind', ['avg', 'max', 'rotated'])
@@ -329,13 +332,9 @@ def test_deterministic_gradients_have_the_same_bits(checks, monkeypatch, kind, d
     function, plain, rotated = case(kind)
     feature, regions = inputs(dtype, 6, rois, rotated)
     grads = []
-    torch.use_deterministic_algorithms(True)
-    try:
-        for order in ('up', 'down', 'shuffled'):
-            monkeypatch.setenv('STN_DET_EMULATOR_ORDER', order)
-            grads.append(checks.gradients(lambda x: function(x, regions), (feature,))[1])
-    finally:
-        torch.use_deterministic_algorithms(False)
+    for order in ('up', 'down', 'shuffled'):
+        monkeypatch.setenv('STN_DET_EMULATOR_ORDER', order)
+        grads.append(checks.gradients(lambda x: function(x, regions), (feature,))[1])
     assert torch.equal(grads[0], grads[1])
     assert torch.equal(grads[0], grads[2])
     expected = checks.gradients(lambda x: plain(x, regions.double()), (feature.double(),))[1]
@@ -343,6 +342,7 @@ def test_deterministic_gradients_have_the_same_bits(checks, monkeypatch, kind, d
     assert wrong.double().mean() <= (0.01 if kind == 'max' else 0)
 
 
+@pytest.mark.usefixtures('deterministic')
 @pytest.mark.parametrize('kind', ['avg', 'max', 'rotated'])
 def test_the_number_of_threads_changes_no_bit(checks, kind) -> None:
     function, _, rotated = case(kind)
@@ -373,6 +373,7 @@ def test_opcheck(dtype) -> None:
         torch.library.opcheck(op.default, arguments)
 
 
+@pytest.mark.usefixtures('deterministic')
 @pytest.mark.parametrize('kind', ['avg', 'max', 'rotated'])
 def test_compiles_whole_forward_and_backward(checks, kind) -> None:
     function, _, rotated = case(kind)

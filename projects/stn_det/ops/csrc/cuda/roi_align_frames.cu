@@ -1,7 +1,7 @@
 // Gradient of RoIAlign to the RoIs on CUDA.
 //
-// One block a RoI, which goes over all bins and channels: each thread sums what its own channels and bins say about the
-// frame, and the block adds that up in an order that never changes.
+// A few blocks a RoI, which go over its bins and channels: each thread sums what its own channels and bins say about
+// the frame, the block adds that up, and one thread a RoI adds up the blocks; all in an order that never changes.
 #include "roi_tiles.h"
 
 namespace stn_det::cuda {
@@ -45,22 +45,23 @@ __device__ __forceinline__ void visit_points(
 }
 
 template <typename T, int kPack>
-__global__ void __launch_bounds__(kRoiThreads) visit_rois(RoiArgs args, RoiWork work, const T* features) {
+__global__ void __launch_bounds__(kRoiThreads) visit_rois(
+    RoiArgs args, RoiWork work, int parts, const T* features) {
   using A = SumOf<T>;
   STN_DET_DYNAMIC_SHARED(shared);
-  __shared__ double parts[kRoiThreads / 32 * 6];
+  __shared__ double warp_totals[kRoiThreads / 32 * 6];
   RoiShare share(args, work);
-  const int64_t roi = blockIdx.x;
+  const int64_t roi = blockIdx.x / parts, part = blockIdx.x % parts;
   const Frame<A> frame = static_cast<const Frame<A>*>(args.frames)[roi];
   const int count = frame.reads() ? static_cast<int>(frame.grid_y * frame.grid_x) : 0;
   RoiPoint<A>* points = reinterpret_cast<RoiPoint<A>*>(shared);
   Fractions<A>* fractions = reinterpret_cast<Fractions<A>*>(points + work.bins * work.points);
   A* tile = reinterpret_cast<A*>(shared + work.tile_at);
   double total[6] = {};
-  for (int64_t block = 0; count > 0 && block < work.channel_blocks * work.bin_blocks; ++block) {
+  for (int64_t block = part; count > 0 && block < work.channel_blocks * work.bin_blocks; block += parts) {
     share.take(args, work, roi, block / work.bin_blocks, block % work.bin_blocks);
     const T* image = features + frame.image * work.image_stride + share.channel * work.channel_stride;
-    if (block > 0) __syncthreads();
+    if (block > part) __syncthreads();
     read_tile<kPack>(args, work, share, static_cast<const A*>(args.grad_output), A(1), tile);
     for_points<kPack>(
         args, work, share, frame, points, [&](int place, A v, A u) { fractions[place] = {v, u}; },
@@ -74,13 +75,22 @@ __global__ void __launch_bounds__(kRoiThreads) visit_rois(RoiArgs args, RoiWork 
   }
   for (int k = 0; k < 6; ++k) {
     for (int bits = 16; bits > 0; bits /= 2) total[k] += __shfl_xor_sync(0xffffffffu, total[k], bits);
-    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32 * 6 + k] = total[k];
+    if (threadIdx.x % 32 == 0) warp_totals[threadIdx.x / 32 * 6 + k] = total[k];
   }
   __syncthreads();
-  if (threadIdx.x > 0) return;
-  for (int k = 0; k < 6; ++k) {
-    for (int warp = 1; warp < kRoiThreads / 32; ++warp) total[k] += parts[warp * 6 + k];
-    total[k] = count > 0 ? total[k] / count : 0;
+  if (threadIdx.x >= 6) return;
+  double sum = 0;
+  for (int warp = 0; warp < kRoiThreads / 32; ++warp) sum += warp_totals[warp * 6 + threadIdx.x];
+  args.grad_frames[static_cast<int64_t>(blockIdx.x) * 6 + threadIdx.x] = count > 0 ? sum / count : 0;
+}
+
+template <typename A>
+__global__ void __launch_bounds__(kRoiThreads) add_parts(RoiArgs args, int parts) {
+  const int64_t roi = static_cast<int64_t>(blockIdx.x) * kRoiThreads + threadIdx.x;
+  if (roi >= args.rois) return;
+  double total[6] = {};
+  for (int part = 0; part < parts; ++part) {
+    for (int k = 0; k < 6; ++k) total[k] += args.grad_frames[(roi * parts + part) * 6 + k];
   }
   frame_to_roi_gradient(
       static_cast<const A*>(args.regions) + 6 * roi, total, args, static_cast<A*>(args.grad_rois) + 6 * roi);
@@ -97,9 +107,11 @@ void roi_align_backward_frames(const RoiArgs& args) {
     with_features<T>(args, [&](const T* features, auto pack, bool planes, int64_t channels) {
       constexpr int kBytes = sizeof(RoiPoint<A>) + sizeof(Fractions<A>);
       const RoiWork work = divide_work(args, pack, planes, channels, sizeof(A), kPointsHeld * kBytes, kBytes);
+      const int parts = static_cast<int>(std::min(kRoiParts, work.channel_blocks * work.bin_blocks));
       launch(
-          "roi_align_backward_frames", visit_rois<T, decltype(pack)::value>, blocks_for(args.rois, 1), kRoiThreads,
-          work.shared_bytes, args.stream, args, work, features);
+          "roi_align_backward_frames", visit_rois<T, decltype(pack)::value>, blocks_for(args.rois * parts, 1),
+          kRoiThreads, work.shared_bytes, args.stream, args, work, parts, features);
+      launch("add_parts", add_parts<A>, blocks_for(args.rois, kRoiThreads), kRoiThreads, 0, args.stream, args, parts);
     });
   });
 }

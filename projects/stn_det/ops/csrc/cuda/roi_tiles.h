@@ -47,7 +47,7 @@ inline RoiWork divide_work(
   const int most = planes ? 4 : std::min(32, kTileChannels / pack);
   while (work.lanes < most && work.lanes < packs) work.lanes *= 2;
   work.groups = kRoiThreads / work.lanes;
-  work.channels = planes ? static_cast<int>(std::min<int64_t>(args.channels, 32)) : work.lanes * pack;
+  work.channels = planes ? static_cast<int>(std::clamp<int64_t>(args.channels, 1, 32)) : work.lanes * pack;
   work.channels = (work.channels + work.lanes - 1) / work.lanes * work.lanes;
   work.row = work.channels | 1;  // odd: bins of one channel lie in different banks
   work.channel_blocks = (args.channels + work.channels - 1) / work.channels;
@@ -168,9 +168,9 @@ __device__ __forceinline__ void find_offsets(const RoiWork& work, const RoiPoint
   offset[3] = offset[2] + right;
 }
 
-// The points of an axis-aligned RoI are a product of rows and columns, and mostly a pixel or less apart: neighbours read
-// the same pixels. Their weights along an axis are added up before any feature is read. A bin of 2 x 2 points a pixel
-// apart then reads 9 pixels and not 16, one of 4 x 4 points 25 and not 64.
+// The points of an axis-aligned RoI are a product of rows and columns, and mostly a pixel or less apart: neighbours
+// read the same pixels. Their weights along an axis are added up before any feature is read. A bin of 2 x 2 points a
+// pixel apart then reads 9 pixels and not 16, one of 4 x 4 points 25 and not 64.
 constexpr int kMergedSteps = 4;  // points along an axis, at a time
 
 template <typename A>

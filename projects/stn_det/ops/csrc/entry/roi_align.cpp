@@ -98,9 +98,9 @@ int64_t channels_of_pixel(int64_t channels, int64_t element_size) {
   return (channels + pack - 1) / pack * pack;
 }
 
-// Whether kernels of CUDA do better to work with the channels last, where a tap moves 16 bytes of neighbouring channels,
-// though it costs to turn the whole map. From planes a tap moves 32 bytes for a single number, so each tap weighs
-// as much as a few pixels. Adaptive grids are taken to have two points a bin and axis.
+// Whether kernels of CUDA do better to work with the channels last, where a tap moves 16 bytes of neighbouring
+// channels, though it costs to turn the whole map. From planes a tap moves 32 bytes for a single number, so each tap
+// weighs as much as a few pixels. Adaptive grids are taken to have two points a bin and axis.
 bool pays_to_turn(const RoiArgs& args) {
   const double points = args.sampling_ratio > 0 ? static_cast<double>(args.sampling_ratio * args.sampling_ratio) : 4;
   const double bins = static_cast<double>(args.rows) * static_cast<double>(args.columns);
@@ -261,6 +261,8 @@ Tensor roi_align_rotated_backward_rois(
   Tensor grad_rois = torch::stable::empty_like(rois);
   args.grad_rois = grad_rois.mutable_data_ptr();
   if constexpr (kOnCuda) {
+    const Tensor parts = torch::stable::new_empty(rois, {args.rois, kRoiParts, 6}, ScalarType::Double);
+    args.grad_frames = static_cast<double*>(parts.mutable_data_ptr());
     STN_DET_RUN(roi_align_backward_frames, args);
     return grad_rois;
   }

@@ -9,6 +9,8 @@
 
 namespace stn_det {
 
+constexpr int64_t kRoiParts = 8;  // blocks of CUDA that share the gradient of a RoI, at most
+
 struct RoiOptions {
   bool rotated;             // rois are (image, cx, cy, w, h, theta), else (image, x1, y1, x2, y2)
   int64_t rows, columns;    // ph, pw
@@ -49,7 +51,8 @@ struct RoiArgs : Machine, RoiOptions {
   const void* grad_output;      // (R, C, ph, pw) of the summation type
   void* grad_input;             // (N, C, H, W) of the summation type; every element is written, or CUDA without
                                 // `pixels`: zeros at first
-  double* grad_frames;          // (R, 6): origin, down, across, each (y, x); every element is written; CPU
+  double* grad_frames;          // (R, 6): origin, down, across, each (y, x); every element is written; CUDA:
+                                // room for (R, kRoiParts, 6)
   void* grad_rois;              // (R, 6) of the summation type; every element is written; CUDA
 };
 
