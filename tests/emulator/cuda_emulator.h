@@ -21,6 +21,8 @@
 #include <string>
 #include <vector>
 
+#define STN_DET_EMULATOR  // for the few lines that ask whether they are compiled for a GPU
+
 using std::max;
 using std::min;
 
@@ -335,6 +337,18 @@ inline int __popcll(unsigned long long x) { return __builtin_popcountll(x); }
 inline int __ffs(int x) { return __builtin_ffs(x); }
 inline int __ffsll(long long x) { return __builtin_ffsll(x); }
 inline int __clz(int x) { return x == 0 ? 32 : __builtin_clz(static_cast<unsigned>(x)); }
+
+// A product that the compiler does not join with a sum that follows.
+inline float __fmul_rn(float a, float b) {
+  float product = a * b;
+  asm("" : "+x"(product));
+  return product;
+}
+inline double __dmul_rn(double a, double b) {
+  double product = a * b;
+  asm("" : "+x"(product));
+  return product;
+}
 
 template <typename T>
 inline T __ldg(const T* at) {

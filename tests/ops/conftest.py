@@ -4,7 +4,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -142,6 +142,21 @@ def compiled() -> None:
     """Skips a test of the compiled operators where there are none."""
     if not _library._on_cpu:
         pytest.skip(f'the operators are {_library.library_report()[0]}')
+
+
+@pytest.fixture
+def cpu_only() -> None:
+    """Skips a test of what only the CPU does where the compiled operators are kernels of CUDA on the CPU."""
+    if _library._on_cpu and not _library.instruction_set():
+        pytest.skip('the operators are kernels of CUDA')
+
+
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    """Runs a test that compares bits of gradients, whose sums on a GPU depend on the order of threads otherwise."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 class OperatorChecks:

@@ -169,6 +169,7 @@ def test_far_outside_reads_nothing(checks) -> None:
         assert not part.any()
 
 
+@pytest.mark.usefixtures('cpu_only')
 @pytest.mark.parametrize('index', [2.0, -1.0, 1e30])
 def test_batch_index_outside_the_batch_is_refused(index, implementation) -> None:
     feature, rois = inputs(torch.float32)
@@ -179,6 +180,33 @@ def test_batch_index_outside_the_batch_is_refused(index, implementation) -> None
             (ValueError, RuntimeError), match=r'rois\[3\] has batch index .*, expected one of the 2 images'
         ):
             function(feature, rois if rotated else rois[:, :5])
+
+
+@pytest.mark.usefixtures('cpu_only')
+def test_batch_index_outside_the_batch_is_refused_backward() -> None:
+    _, rois = inputs(rotated=False)
+    grad = torch.zeros(17, 5, 3, 2, dtype=torch.float64)
+    with pytest.raises(RuntimeError, match=r'rois\[\d+\] has batch index 1'):
+        torch.ops.stn_det.roi_align_backward(grad, rois, 1, HEIGHT, WIDTH, 3, 2, 1.0, 0, True)
+
+
+@pytest.mark.parametrize('index', [2.0, -1.0, 1e30])
+def test_batch_index_outside_the_batch_reads_nothing_on_a_gpu(checks, index) -> None:
+    """There values are not asked for. The operators of a CPU refuse it."""
+    if _library.instruction_set():
+        pytest.skip('the operators are those of a CPU')
+    feature, rois = inputs(torch.float32)
+    rois[3, 0] = index
+    others = [i for i in range(len(rois)) if i != 3]
+    for kind in ('rotated', 'avg', 'max'):
+        function, _, rotated = case(kind)
+        regions = rois if rotated else rois[:, :5]
+        output, *grads = checks.gradients(lambda x, r=regions, f=function: f(x, r), (feature,))
+        assert torch.equal(output[others], function(feature, regions[others]))
+        assert not output[3].any()
+        assert grads[0].isfinite().all()
+        if rotated:
+            assert not checks.gradients(function, (feature, rois))[2][3].any()
 
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
@@ -193,8 +221,8 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
         torch.ops.stn_det.roi_align(feature, rois, 3, 2, 1.0, 257, True)
     with pytest.raises(RuntimeError, match='expected 0 to 256'):
         torch.ops.stn_det.roi_align(feature, rois, 3, 2, 1.0, -1, True)
-    with pytest.raises(RuntimeError, match=r'rois\[\d+\] has batch index 1'):
-        backward(grad, rois, 1, HEIGHT, WIDTH, 3, 2, 1.0, 0, True)
+    with pytest.raises(RuntimeError, match=r'expected less than 2\^31 bins'):
+        torch.ops.stn_det.roi_align(feature, rois[:0], 2**16, 2**16, 1.0, 0, True)
     with pytest.raises(RuntimeError, match=r'expected shape \(R, 6\)'):
         torch.ops.stn_det.roi_align_rotated(feature, rois, 3, 2, 1.0, 0, True, True)
 
@@ -231,6 +259,7 @@ def test_empty(checks, kind, empty) -> None:
     assert not grad.any()
 
 
+@pytest.mark.usefixtures('deterministic')
 @pytest.mark.parametrize('kind', ['avg', 'max', 'rotated'])
 def test_any_layout_of_the_arguments(checks, kind) -> None:
     function, _, rotated = case(kind)
@@ -248,6 +277,72 @@ def test_any_layout_of_the_arguments(checks, kind) -> None:
         assert torch.equal(run(function, (last, rois))[2], run(function, (feature, rois))[2])
 
 
+@pytest.mark.usefixtures('deterministic')
+@pytest.mark.parametrize('channels', [24, 13])
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize('kind', ['avg', 'max', 'rotated'])
+def test_channels_last_in_packs_and_one_by_one(checks, kind, dtype, channels) -> None:
+    function, _, rotated = case(kind, 2)
+    feature, rois = inputs(dtype, channels, rotated=rotated)
+    last = feature.to(memory_format=torch.channels_last)
+    one, other = (checks.gradients(lambda x: function(x, rois), (x,)) for x in (feature, last))
+    assert torch.equal(one[0], other[0])
+    assert torch.equal(one[1], other[1])
+
+
+@pytest.mark.parametrize('channels', [3, 70])
+@pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize('kind', ['avg', 'max', 'rotated'])
+def test_few_rois_are_read_from_planes(checks, kind, dtype, channels) -> None:
+    """A GPU does not turn a map of which little is read."""
+    arguments = inputs(dtype, channels, rois=2, rotated=kind == 'rotated')
+    found, wanted = pair(checks, kind, arguments)
+    for one, other in zip(found, wanted, strict=True):
+        wrong = (one - other).abs() > (1e-13 if dtype == torch.float64 else 8e-3) * other.abs().max()
+        assert wrong.double().mean() <= (0.01 if kind == 'max' else 0)
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('kind', ['avg', 'max', 'rotated'])
+def test_more_bins_and_channels_than_one_block_takes(checks, kind, dtype) -> None:
+    size, (feature, rois) = (15, 14), inputs(dtype, 139, 5, kind == 'rotated')
+    options = {'spatial_scale': SCALE, 'sampling_ratio': 0, 'aligned': True}
+    if kind == 'rotated':
+        ours, plain = partial(roi_align_rotated, clockwise=True), partial(roi_align_rotated_reference, clockwise=True)
+    else:
+        ours, plain = partial(roi_align, pool_mode=kind), partial(roi_align_reference, pool_mode=kind)
+
+    def run(function, x, r):
+        leaves = (x, r) if kind == 'rotated' else (x,)
+        return checks.gradients(lambda x, r=r: function(x, r, size, **options), leaves)
+
+    found, wanted = run(ours, feature, rois), run(plain, feature.double(), rois.double())
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-4, torch.bfloat16: 8e-3}[dtype]
+    for one, other in zip(found, wanted, strict=True):
+        wrong = (one - other).abs() > tolerance * other.abs().max()
+        assert wrong.double().mean() <= (0.01 if kind == 'max' and dtype != torch.float64 else 0)
+
+
+@pytest.mark.usefixtures('deterministic')
+@pytest.mark.parametrize('rois', [2, 40])
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
+@pytest.mark.parametrize('kind', ['avg', 'max', 'rotated'])
+def test_deterministic_gradients_have_the_same_bits(checks, monkeypatch, kind, dtype, rois) -> None:
+    """In whatever order threads come; without kernels of CUDA the variable means nothing."""
+    function, plain, rotated = case(kind)
+    feature, regions = inputs(dtype, 6, rois, rotated)
+    grads = []
+    for order in ('up', 'down', 'shuffled'):
+        monkeypatch.setenv('STN_DET_EMULATOR_ORDER', order)
+        grads.append(checks.gradients(lambda x: function(x, regions), (feature,))[1])
+    assert torch.equal(grads[0], grads[1])
+    assert torch.equal(grads[0], grads[2])
+    expected = checks.gradients(lambda x: plain(x, regions.double()), (feature.double(),))[1]
+    wrong = (grads[0] - expected).abs() > (1e-12 if dtype == torch.float64 else 2e-5) * expected.abs().max()
+    assert wrong.double().mean() <= (0.01 if kind == 'max' else 0)
+
+
+@pytest.mark.usefixtures('deterministic')
 @pytest.mark.parametrize('kind', ['avg', 'max', 'rotated'])
 def test_the_number_of_threads_changes_no_bit(checks, kind) -> None:
     function, _, rotated = case(kind)
@@ -278,6 +373,7 @@ def test_opcheck(dtype) -> None:
         torch.library.opcheck(op.default, arguments)
 
 
+@pytest.mark.usefixtures('deterministic')
 @pytest.mark.parametrize('kind', ['avg', 'max', 'rotated'])
 def test_compiles_whole_forward_and_backward(checks, kind) -> None:
     function, _, rotated = case(kind)

@@ -6,9 +6,9 @@
 #include <type_traits>
 #include <utility>
 
+#include "../common/inline.h"
 #include "simd.h"
 
-#define STN_DET_INLINE inline
 // A function of its own, never inlined.
 #define STN_DET_APART __attribute__((noinline))
 

@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <limits>
 
+#include "../common/inline.h"
 #include "launch.h"
 
-#define STN_DET_INLINE __host__ __device__ inline
 #define STN_DET_APART STN_DET_INLINE
 // Before a loop that is to stay one.
 #ifdef __CUDA_ARCH__

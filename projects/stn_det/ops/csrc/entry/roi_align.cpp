@@ -14,14 +14,37 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-// The RoIs as frames of either summation type; `data` points to the one that is used.
+// What the frames of the RoIs lie in: on the CPU either vector, made here; on CUDA room for kernels to make them in.
 struct Frames {
   std::vector<Frame<double>> wide;
   std::vector<Frame<float>> narrow;
-  const void* data;
+  Tensor room;
 };
 
-Frames frames_of(const Tensor& rois, int64_t images, const RoiOptions& options) {
+template <typename A>
+void* host_frames(const Tensor& rois, const RoiArgs& args, std::vector<Frame<A>>& frames) {
+  frames = find_frames(static_cast<const A*>(rois.const_data_ptr()), args.rois, args.images, args);
+  return frames.data();
+}
+
+// Puts the RoIs into `args`, which has all sizes; the frames and `rois` have to live on.
+Frames set_rois(const Tensor& rois, RoiArgs& args) {
+  const bool wide = rois.scalar_type() == ScalarType::Double;
+  STD_TORCH_CHECK(wide || rois.scalar_type() == ScalarType::Float, "rois has to be float64 or float32");
+  args.regions = rois.const_data_ptr();
+  Frames frames;
+  if constexpr (kOnCuda) {
+    const int64_t bytes = args.rois * static_cast<int64_t>(wide ? sizeof(Frame<double>) : sizeof(Frame<float>));
+    frames.room = torch::stable::new_empty(rois, {bytes}, ScalarType::Byte);
+    args.frames = frames.room.mutable_data_ptr();
+  } else {
+    args.frames = wide ? host_frames(rois, args, frames.wide) : host_frames(rois, args, frames.narrow);
+  }
+  return frames;
+}
+
+RoiArgs arguments(
+    int64_t images, int64_t channels, int64_t height, int64_t width, const Tensor& rois, const RoiOptions& options) {
   const int64_t size = options.rotated ? 6 : 5;
   STD_TORCH_CHECK(
       rois.dim() == 2 && rois.size(1) == size, "rois has ", rois.dim(), " dimensions and ", rois.numel(),
@@ -30,22 +53,11 @@ Frames frames_of(const Tensor& rois, int64_t images, const RoiOptions& options) 
       options.rows > 0 && options.columns > 0, "output_size is (", options.rows, ", ", options.columns,
       "), expected positive sizes");
   STD_TORCH_CHECK(
+      options.rows <= std::numeric_limits<int32_t>::max() / options.columns, "output_size is (", options.rows, ", ",
+      options.columns, "), expected less than 2^31 bins");
+  STD_TORCH_CHECK(
       options.sampling_ratio >= 0 && options.sampling_ratio <= kMaxGrid, "sampling_ratio is ", options.sampling_ratio,
       ", expected 0 to ", kMaxGrid);
-  Frames frames;
-  if (rois.scalar_type() == ScalarType::Double) {
-    frames.wide = find_frames(static_cast<const double*>(rois.const_data_ptr()), rois.size(0), images, options);
-    frames.data = frames.wide.data();
-  } else {
-    STD_TORCH_CHECK(rois.scalar_type() == ScalarType::Float, "rois has to be float64 or float32");
-    frames.narrow = find_frames(static_cast<const float*>(rois.const_data_ptr()), rois.size(0), images, options);
-    frames.data = frames.narrow.data();
-  }
-  return frames;
-}
-
-RoiArgs arguments(
-    int64_t images, int64_t channels, int64_t height, int64_t width, int64_t rois, const RoiOptions& options) {
   // Pixels are counted in 32 bits, and a row or column has to be exact in float32.
   constexpr int64_t kMaxSide = int64_t{1} << 24, kMaxPixels = std::numeric_limits<int32_t>::max() - 1;
   STD_TORCH_CHECK(
@@ -54,15 +66,16 @@ RoiArgs arguments(
       "input has ", images, " images of ", channels, " x ", height, " x ", width,
       ", expected maps of less than 2^31 pixels and sides of at most 2^24");
   STD_TORCH_CHECK(
-      rois == 0 || (images > 0 && height > 0 && width > 0), "input has no pixels to read for ", rois, " rois");
+      rois.size(0) == 0 || (images > 0 && height > 0 && width > 0), "input has no pixels to read for ", rois.size(0),
+      " rois");
   RoiArgs args{};
+  static_cast<RoiOptions&>(args) = options;
   args.images = images;
   args.channels = channels;
   args.height = height;
   args.width = width;
-  args.rois = rois;
-  args.rows = options.rows;
-  args.columns = options.columns;
+  args.rois = rois.size(0);
+  set_machine(rois, args);
   return args;
 }
 
@@ -79,6 +92,22 @@ bool is_channels_last(const Tensor& input) {
   return true;
 }
 
+// A pixel of `pixels`: on CUDA filled up, so that all channels are read in packs of 16 bytes.
+int64_t channels_of_pixel(int64_t channels, int64_t element_size) {
+  const int64_t pack = kOnCuda ? 16 / element_size : 1;
+  return (channels + pack - 1) / pack * pack;
+}
+
+// Whether kernels of CUDA do better to work with the channels last, where a tap moves 16 bytes of neighbouring
+// channels, though it costs to turn the whole map. From planes a tap moves 32 bytes for a single number, so each tap
+// weighs as much as a few pixels. Adaptive grids are taken to have two points a bin and axis.
+bool pays_to_turn(const RoiArgs& args) {
+  const double points = args.sampling_ratio > 0 ? static_cast<double>(args.sampling_ratio * args.sampling_ratio) : 4;
+  const double bins = static_cast<double>(args.rows) * static_cast<double>(args.columns);
+  const double pixels = static_cast<double>(args.images) * static_cast<double>(args.height * args.width);
+  return 6 * points * bins * static_cast<double>(args.rois) >= pixels;
+}
+
 // Puts the features into `args`, with room for a `whole` copy where the kernel turns all channels at once; `input` and
 // `scratch` have to live on.
 void set_input(Tensor& input, Tensor& scratch, bool whole, RoiArgs& args) {
@@ -86,10 +115,11 @@ void set_input(Tensor& input, Tensor& scratch, bool whole, RoiArgs& args) {
   args.channels_last = is_channels_last(input);
   if (!args.channels_last) {
     make_contiguous(input);
-    if (whole) {
-      scratch = torch::stable::new_empty(input, {args.images, args.height, args.width, args.channels});
+    if (kOnCuda ? pays_to_turn(args) : whole) {
+      const int64_t channels = channels_of_pixel(args.channels, input.element_size());
+      scratch = torch::stable::new_empty(input, {args.images, args.height, args.width, channels});
       args.pixels = scratch.mutable_data_ptr();
-      prefer_huge_pages(args.pixels, bytes_of(scratch));
+      if (!kOnCuda) prefer_huge_pages(args.pixels, bytes_of(scratch));
     }
   }
   args.input = input.const_data_ptr();
@@ -103,12 +133,10 @@ Pooled forward(Tensor input, Tensor rois, const RoiOptions& options, bool maximu
   STD_TORCH_CHECK(input.dim() == 4, "input has ", input.dim(), " dimensions, expected 4 (N, C, H, W)");
   check_sum_type("rois", rois, input);
   make_contiguous(rois);
-  const Frames frames = frames_of(rois, input.size(0), options);
-  RoiArgs args = arguments(input.size(0), input.size(1), input.size(2), input.size(3), rois.size(0), options);
-  set_machine(rois, args);
+  RoiArgs args = arguments(input.size(0), input.size(1), input.size(2), input.size(3), rois, options);
+  const Frames frames = set_rois(rois, args);
   Tensor scratch;
   set_input(input, scratch, maximum, args);
-  args.frames = frames.data;
   Pooled pooled;
   pooled.output = torch::stable::new_empty(input, {args.rois, args.channels, args.rows, args.columns});
   args.output = pooled.output.mutable_data_ptr();
@@ -130,24 +158,35 @@ Tensor backward_input(
       grad_output.dim() == 4 && rois.dim() == 2 && grad_output.size(0) == rois.size(0) &&
           grad_output.size(2) == options.rows && grad_output.size(3) == options.columns,
       "grad_output does not have the shape (R, C, ", options.rows, ", ", options.columns, ") of the output");
+  check_device("grad_output", grad_output, rois);
   STD_TORCH_CHECK(
       grad_output.scalar_type() == rois.scalar_type(), "grad_output and rois have different dtypes, expected the same");
   make_contiguous(grad_output, rois);
-  const Frames frames = frames_of(rois, images, options);
-  RoiArgs args = arguments(images, grad_output.size(1), height, width, rois.size(0), options);
-  set_machine(rois, args);
+  RoiArgs args = arguments(images, grad_output.size(1), height, width, rois, options);
+  const Frames frames = set_rois(rois, args);
   args.element = element_of("grad_output", grad_output);
-  args.frames = frames.data;
   args.grad_output = grad_output.const_data_ptr();
-  Tensor grad_input = torch::stable::new_empty(grad_output, {images, args.channels, height, width});
-  args.grad_input = grad_input.mutable_data_ptr();
   args.deterministic = deterministic;
-  const Tensor scratch = exact_scratch(rois, grad_input.numel(), args);
-  prefer_huge_pages(args.grad_input, bytes_of(grad_input));
+  const bool turned = kOnCuda && argmax == nullptr && pays_to_turn(args);
+  Tensor grad_input, pixels;
+  if (turned) {
+    const int64_t channels = channels_of_pixel(args.channels, grad_output.element_size());
+    pixels = torch::stable::new_zeros(grad_output, {images, height, width, channels});
+    args.pixels = pixels.mutable_data_ptr();
+  }
+  if (kOnCuda && !turned) {
+    grad_input = torch::stable::new_zeros(grad_output, {images, args.channels, height, width});
+  } else {
+    grad_input = torch::stable::new_empty(grad_output, {images, args.channels, height, width});
+  }
+  args.grad_input = grad_input.mutable_data_ptr();
+  const Tensor scratch = exact_scratch(rois, turned ? pixels.numel() : grad_input.numel(), args);
+  if (!kOnCuda) prefer_huge_pages(args.grad_input, bytes_of(grad_input));
   if (argmax == nullptr) {
     STN_DET_RUN(roi_align_backward_input, args);
     return grad_input;
   }
+  check_device("argmax", *argmax, rois);
   STD_TORCH_CHECK(
       argmax->scalar_type() == ScalarType::Int && argmax->numel() == grad_output.numel(),
       "argmax has to be int32 of the shape of the output");
@@ -210,30 +249,36 @@ Tensor roi_align_rotated_backward_rois(
   check_sum_type("rois", rois, input);
   check_sum_type("grad_output", grad_output, input);
   make_contiguous(grad_output, rois);
-  const Frames frames = frames_of(rois, input.size(0), options);
-  RoiArgs args = arguments(input.size(0), input.size(1), input.size(2), input.size(3), rois.size(0), options);
-  set_machine(rois, args);
+  RoiArgs args = arguments(input.size(0), input.size(1), input.size(2), input.size(3), rois, options);
+  const Frames frames = set_rois(rois, args);
   STD_TORCH_CHECK(
       grad_output.dim() == 4 && grad_output.size(0) == args.rois && grad_output.size(1) == args.channels &&
           grad_output.size(2) == rows && grad_output.size(3) == columns,
       "grad_output does not have the shape of the output");
   Tensor scratch;
   set_input(input, scratch, true, args);
-  args.frames = frames.data;
   args.grad_output = grad_output.const_data_ptr();
+  Tensor grad_rois = torch::stable::empty_like(rois);
+  args.grad_rois = grad_rois.mutable_data_ptr();
+  if constexpr (kOnCuda) {
+    const Tensor parts = torch::stable::new_empty(rois, {args.rois, kRoiParts, 6}, ScalarType::Double);
+    args.grad_frames = static_cast<double*>(parts.mutable_data_ptr());
+    STN_DET_RUN(roi_align_backward_frames, args);
+    return grad_rois;
+  }
   std::vector<double> grad_frames(6 * args.rois);
   args.grad_frames = grad_frames.data();
   STN_DET_RUN(roi_align_backward_frames, args);
-  Tensor grad_rois = torch::stable::empty_like(rois);
-  const auto convert = [&](auto* to, const auto* from) {
+  const auto convert = [&](auto* to) {
+    const auto* from = static_cast<decltype(to)>(const_cast<void*>(args.regions));
     for (int64_t i = 0; i < args.rois; ++i) {
       frame_to_roi_gradient(from + 6 * i, grad_frames.data() + 6 * i, options, to + 6 * i);
     }
   };
-  if (!frames.wide.empty()) {
-    convert(static_cast<double*>(grad_rois.mutable_data_ptr()), static_cast<const double*>(rois.const_data_ptr()));
+  if (rois.scalar_type() == ScalarType::Double) {
+    convert(static_cast<double*>(args.grad_rois));
   } else {
-    convert(static_cast<float*>(grad_rois.mutable_data_ptr()), static_cast<const float*>(rois.const_data_ptr()));
+    convert(static_cast<float*>(args.grad_rois));
   }
   return grad_rois;
 }
