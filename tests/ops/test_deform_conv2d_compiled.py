@@ -1,6 +1,8 @@
 """The compiled deformable convolution: against the plain one in every dtype, and as a citizen of torch.compile."""
 
 import math
+import sys
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,6 +13,14 @@ from hypothesis import strategies as st
 from stn_det.ops import _deform, _library, deform_conv2d
 
 pytestmark = pytest.mark.usefixtures('compiled')
+
+
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    """For tests that ask for equal bits: on a GPU sums of the gradient of the input are otherwise in any order."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 def inputs(
@@ -163,6 +173,7 @@ def _without_channels():
     return (x[:, :0], offset, weight[:, :0], bias, mask), options
 
 
+@pytest.mark.usefixtures('deterministic')
 def test_any_layout_of_the_arguments(checks) -> None:
     tensors, options = inputs(channels=8)
     turned = [part.transpose(0, -1).contiguous().transpose(0, -1) for part in tensors]
@@ -177,6 +188,7 @@ def test_any_layout_of_the_arguments(checks) -> None:
     assert deform_conv2d(*nhwc[:3]).is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.usefixtures('deterministic')
 @pytest.mark.parametrize('needed', [0, 1, 2, 3, 4])
 def test_gradient_of_one_tensor_alone(checks, needed) -> None:
     tensors, options = inputs()
@@ -198,12 +210,13 @@ def test_the_number_of_threads_changes_no_bit_of_the_sampling(checks) -> None:
     def run():
         columns = torch.ops.stn_det.deform_im2col(*arguments)
         buffers = [torch.zeros_like(part) for part in arguments[:3]]
-        torch.ops.stn_det.deform_im2col_backward(columns.cos(), *arguments, *buffers)
+        torch.ops.stn_det.deform_im2col_backward(columns.cos(), *arguments, *buffers, deterministic=True)
         return columns, *buffers
 
     checks.same_for_any_number_of_threads(run)
 
 
+@pytest.mark.skipif(not _library.instruction_set(), reason='CUDA adds up each range by itself')
 def test_the_cut_into_ranges_changes_no_bit_of_the_gradients() -> None:
     whole, parts = ([torch.zeros_like(part) for part in im2col_arguments()[:3]] for _ in range(2))
     grad = torch.ops.stn_det.deform_im2col(*im2col_arguments()).cos()
@@ -255,8 +268,10 @@ def test_what_would_read_outside_is_refused() -> None:
         run(x[:1], offset, mask, kernel, *layer, 0, 1)
     with pytest.raises(RuntimeError, match=r'mask has to be of shape \(2, 12, 5, 8\)'):
         run(x, offset, mask[:, :-1], kernel, *layer, 0, 1)
-    with pytest.raises(RuntimeError, match='offset has to have the dtype of input'):
+    with pytest.raises(RuntimeError, match='offset has to be float64 for float64 features and float32 otherwise'):
         run(x.double(), offset, mask, kernel, *layer, 0, 1)
+    with pytest.raises(RuntimeError, match='mask has to be float64 for float64 features and float32 otherwise'):
+        run(x, offset, mask.double(), kernel, *layer, 0, 1)
     with pytest.raises(RuntimeError, match='groups = 3 and offset_groups = 2 have to divide the 32 channels'):
         run(x, offset, mask, kernel, *layer[:3], 3, 2, 0, 1)
     with pytest.raises(RuntimeError, match='stride has to be two numbers'):
@@ -268,6 +283,10 @@ def test_what_would_read_outside_is_refused() -> None:
         back(columns[:, 1:], *im2col_arguments(), None, None, None)
     with pytest.raises(RuntimeError, match='grad_input has size 6 in dimension 1, expected 7'):
         back(columns, *im2col_arguments(), torch.zeros_like(x)[:, 1:].contiguous(), None, None)
+    with pytest.raises(RuntimeError, match='grad_input has to be float64 for float64 features'):
+        back(columns, *im2col_arguments(), torch.zeros_like(x, dtype=torch.double), None, None)
+    with pytest.raises(RuntimeError, match='grad_columns has to have the dtype of input'):
+        back(columns.double(), *im2col_arguments(), None, None, None)
     with pytest.raises(RuntimeError, match='grad_mask was passed without a mask'):
         back(columns, x, offset, None, kernel, *layer, 3, 71, None, None, mask)
 
@@ -290,6 +309,7 @@ def test_opcheck(masked) -> None:
         torch.library.opcheck(torch.ops.stn_det.deform_conv2d_backward.default, (grad, *plain_leaves, *layer, needed))
 
 
+@pytest.mark.usefixtures('deterministic')
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_gradcheck_of_any_geometry(data) -> None:
@@ -327,6 +347,7 @@ def test_portable_code_agrees_with_that_for_this_processor(checks, tmp_path) -> 
     torch.testing.assert_close(found, convolve(options)(*tensors), atol=1e-4, rtol=0)
 
 
+@pytest.mark.usefixtures('deterministic')
 def test_autocast_changes_neither_pass(checks) -> None:
     """The products stay in float32: bfloat16 has 8 bits, too few for sums over K * C."""
     tensors, options = inputs(torch.float32)
@@ -334,3 +355,126 @@ def test_autocast_changes_neither_pass(checks) -> None:
     with torch.autocast('cpu', dtype=torch.bfloat16):
         found = checks.gradients(convolve(options), tensors)
     assert all(torch.equal(one, other) for one, other in zip(found, wanted))
+
+
+# Channels of a group that packs of 16 bytes cover, and such that they do not; more packs than lanes; points of several
+# blocks; and groups of either kind that cut the other's channels.
+SEGMENTS = [
+    dict(channels=48, padding=1),
+    dict(channels=20, shared=2),
+    dict(channels=320, size=(4, 5)),
+    dict(channels=64, groups=2, shared=4, stride=2),
+    dict(channels=72, groups=3, shared=2, dilation=2),
+    dict(channels=33, groups=3),
+    dict(channels=8, groups=8, kernel=(2, 2)),
+]
+
+
+def sampling(shape: dict, dtype: torch.dtype):
+    """Arguments of the sampling of all pixels but the first and the last, maps in the dtype, all rounded to it."""
+    (x, offset, _, _, mask), options = inputs(torch.float64, **shape)
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    # Offsets and masks of 16 bits so that the plain version in float64 samples the very same points.
+    x, offset, mask = x.to(dtype), offset.bfloat16().to(wide), mask.bfloat16().to(wide)
+    layer = [_pair(options.get(name, default)) for name, default in (('stride', 1), ('padding', 0), ('dilation', 1))]
+    pixels = offset.shape[0] * offset.shape[2] * offset.shape[3]
+    groups = options['groups'], options['offset_groups']
+    kernel = list(shape.get('kernel', (3, 2)))
+    return x.permute(0, 2, 3, 1).contiguous(), offset, mask, kernel, *layer, *groups, 1, pixels - 1
+
+
+def _pair(value: int | tuple[int, int]) -> list[int]:
+    return [value, value] if isinstance(value, int) else list(value)
+
+
+def gradients_of(arguments: tuple, grad: torch.Tensor, **options: bool) -> list[torch.Tensor]:
+    """Gradients of maps, offset and mask."""
+    buffers = [torch.zeros_like(part, dtype=arguments[1].dtype) for part in arguments[:3]]
+    torch.ops.stn_det.deform_im2col_backward(grad, *arguments, *buffers, **options)
+    return buffers
+
+
+@pytest.mark.skipif(bool(_library.instruction_set()), reason='the CPU samples float32 and float64')
+@pytest.mark.parametrize('deterministic', [False, True])
+@pytest.mark.parametrize('shape', SEGMENTS)
+@pytest.mark.parametrize(('dtype', 'rounding'), [(torch.float16, 2**-11), (torch.bfloat16, 2**-8)])
+def test_sampling_of_maps_of_16_bits_rounds_once(dtype, rounding, shape, deterministic) -> None:
+    """Sums and offsets are float32, whatever the maps are: only the columns are rounded."""
+    narrow, exact = sampling(shape, dtype), sampling(shape, torch.float64)
+    exact = narrow[0].double(), *exact[1:]
+    columns, wanted = (torch.ops.stn_det.deform_im2col(*arguments) for arguments in (narrow, exact))
+    assert columns.dtype == dtype
+    assert ((columns - wanted).abs() <= rounding * wanted.abs() + 1e-5).all()
+    grad = torch.randn_like(columns)
+    found = gradients_of(narrow, grad, deterministic=deterministic)
+    for one, other in zip(found, gradients_of(exact, grad.double())):
+        assert one.dtype == torch.float32
+        assert (one - other).abs().max() <= 1e-5 * other.abs().max()
+
+
+@pytest.mark.parametrize('shape', SEGMENTS)
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_maps_that_are_not_aligned_give_the_same(dtype, shape) -> None:
+    """Tensors that begin anywhere in memory: packs of 16 bytes cannot read those."""
+    arguments = sampling(shape, dtype)
+
+    def shifted(part: torch.Tensor) -> torch.Tensor:
+        return torch.cat([part.new_zeros(1), part.flatten()])[1:].view(part.shape)
+
+    columns = torch.ops.stn_det.deform_im2col(*arguments)
+    tolerance = 1e-13 if dtype == torch.float64 else 1e-5
+    moved = (*(shifted(part) for part in arguments[:3]), *arguments[3:])
+    torch.testing.assert_close(torch.ops.stn_det.deform_im2col(*moved), columns, atol=tolerance, rtol=0)
+    grad = columns.cos()
+    for one, other in zip(gradients_of(moved, shifted(grad)), gradients_of(arguments, grad)):
+        torch.testing.assert_close(one, other, atol=100 * tolerance, rtol=0)
+
+
+@pytest.mark.parametrize('shape', SEGMENTS)
+def test_deterministic_gradients_do_not_depend_on_the_order_of_threads(monkeypatch, shape) -> None:
+    arguments, exact = sampling(shape, torch.float32), sampling(shape, torch.float64)
+    exact = arguments[0].double(), *exact[1:]
+    grad = torch.ops.stn_det.deform_im2col(*arguments).cos()
+    runs = []
+    for order in ('up', 'down', 'shuffled'):
+        monkeypatch.setenv('STN_DET_EMULATOR_ORDER', order)  # read by kernels of CUDA that are run on a CPU
+        runs.append(gradients_of(arguments, grad, deterministic=True))
+    for other in runs[1:]:
+        assert all(torch.equal(one, two) for one, two in zip(runs[0], other))
+    for one, other in zip(runs[0], gradients_of(exact, grad.double())):
+        assert (one - other).abs().max() <= 1e-5 * other.abs().max()
+
+
+def test_gradients_that_are_not_finite_stay_where_they_belong() -> None:
+    """Infinity and NaN reach the four pixels of their point and no other, in either mode."""
+    x, offset = torch.ones(1, 4, 5, 8), torch.zeros(1, 2, 4, 5)
+    arguments = x, offset, None, [1, 1], [1, 1], [0, 0], [1, 1], 1, 1, 0, 20
+    for bad in (math.inf, -math.inf, math.nan):
+        for deterministic in (False, True):
+            grad = torch.ones(1, 20, 1, 8)
+            grad[0, 7, 0, 3] = bad
+            grad_input = torch.zeros_like(x)
+            torch.ops.stn_det.deform_im2col_backward(
+                grad, *arguments, grad_input, None, None, deterministic=deterministic
+            )
+            assert not grad_input[0, 1, 2, 3].isfinite()
+            assert grad_input.isfinite().sum() >= grad_input.numel() - 4
+            rest = grad_input[..., [0, 1, 2, 4, 5, 6, 7]]
+            assert torch.equal(rest, torch.ones_like(rest))
+
+
+@pytest.mark.skipif(bool(_library.instruction_set()), reason='the CPU multiplies in float32')
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_products_of_16_bits(checks, monkeypatch, dtype) -> None:
+    """What runs on a GPU, where tensor cores multiply: at most twice the error of the same products in plain PyTorch."""
+    shape = dict(channels=24, outputs=16, groups=2, padding=1)
+    tensors, options = inputs(dtype, **shape)
+    grad_output = torch.randn_like(convolve(options)(*tensors))
+    wanted = plain(checks, monkeypatch, tensors, options, grad_output)
+    monkeypatch.setattr(sys.modules[deform_conv2d.__module__], '_has_tensor_cores', lambda device: True)
+    monkeypatch.setattr(_deform, 'COLUMN_BYTES', 1)  # several ranges
+    found = checks.gradients(convolve(options), tensors, grad_output)
+    rounding = 2**-11 if dtype == torch.float16 else 2**-8
+    assert [part.dtype for part in found] == [dtype, *(tensor.dtype for tensor in tensors)]
+    for one, other in zip(found, wanted):
+        assert (one - other).abs().max() <= 2 * rounding * other.abs().max()
