@@ -17,7 +17,7 @@ def main() -> int:
     """Say what runs where; 0 when every operator is compiled."""
     package = Path(stn_det.__file__).parent
     where, remedy = library_report()
-    plain = sorted(name for name, kind in status().items() if kind != 'cpu')
+    plain = sorted(name for name, kind in status().items() if 'cpu' not in kind.split('+'))
     print(f'torch {torch.__version__}, stn_det from {package.parent.name}, operators from {Path(where).name} {remedy}')
     if 'site-packages' not in package.parts:
         print('stn_det is not the installed one', file=sys.stderr)

@@ -3,12 +3,15 @@
 import importlib
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from stn_det.apis import environment
-from stn_det.apis.environment import FAIL, OK, Check, Report, doctor
+from stn_det.apis.environment import FAIL, NOTE, OK, Check, Report, doctor
+from stn_det.ops import _library, status
 
 
 def by_name(report: Report) -> dict[str, Check]:
@@ -79,3 +82,20 @@ def test_a_folder_that_cannot_be_written_is_reported(monkeypatch: pytest.MonkeyP
     check = by_name(doctor())['folder']
     assert check.status == FAIL
     assert 'change to a folder' in check.remedy
+
+
+@pytest.mark.parametrize('compiled', [False, True])
+def test_operators_on_cuda_have_a_line_of_their_own(monkeypatch: pytest.MonkeyPatch, compiled: bool) -> None:
+    remedy = '' if compiled else 'python -m stn_det.ops.build --cuda'
+    where = '/lib/libstn_det_cuda.so' if compiled else 'not built'
+    operators = frozenset({'nms'}) if compiled else frozenset()
+    found = _library._Loaded(Path(where) if compiled else None, operators, where, remedy)
+    monkeypatch.setattr(torch.version, 'cuda', None)
+    assert 'operators on CUDA' not in by_name(doctor())
+    monkeypatch.setattr(torch.version, 'cuda', '13.0')
+    monkeypatch.setitem(_library._libraries, 'cuda', found)
+    monkeypatch.setattr(_library, '_on_cuda', found.names)
+    count = 2 if compiled else 0  # nms, and nms_match which is made of it
+    detail = f'{count} compiled for CUDA, {len(status()) - count} in plain PyTorch; {where}'
+    expected = Check('operators on CUDA', OK if compiled else NOTE, detail, remedy)
+    assert by_name(doctor())['operators on CUDA'] == expected

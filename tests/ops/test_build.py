@@ -1,11 +1,13 @@
 """How the operators are compiled."""
 
+import itertools
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
-from stn_det.ops import _build
+from stn_det.ops import _build, build
 
 
 def test_kernels_are_compiled_for_every_instruction_set_and_the_rest_once() -> None:
@@ -25,7 +27,7 @@ def test_what_every_processor_runs_is_linked_first() -> None:
 
 
 def _reachable(path: Path) -> set[Path]:
-    """A source and all headers of ours that it includes. Only kernels of CUDA include the emulator, which is a test's."""
+    """A source and the headers of ours that it includes. Kernels of CUDA alone include the emulator, a test's."""
     found: set[Path] = set()
     waiting = {path}
     while waiting:
@@ -69,7 +71,7 @@ def test_a_library_is_named_after_its_own_sources(device: str, monkeypatch: pyte
     for folder in ('common', 'cpu', 'cuda', 'entry'):
         (tmp_path / folder / 'a.h').write_text('//')
         names.append(_build.library_name(device))
-    changed = [later != earlier for earlier, later in zip(names, names[1:])]
+    changed = [later != earlier for earlier, later in itertools.pairwise(names)]
     assert changed == [True, device == 'cpu', device == 'cuda', True]
 
 
@@ -84,3 +86,65 @@ def test_another_machine_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setattr(_build.platform, 'machine', lambda: 'aarch64')
     with pytest.raises(_build.BuildError, match='compile on Linux x86_64, this is linux aarch64'):
         _build.compile_library(tmp_path)
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+    """Replace the compilation; what was to be compiled, as device, folder and architectures."""
+    seen: list[tuple] = []
+
+    def cpu(folder: Path | None, verbose: bool) -> Path:
+        seen.append(('cpu', folder))
+        return Path('cpu.so')
+
+    def cuda(folder: Path | None, verbose: bool, architectures: list[str]) -> Path:
+        seen.append(('cuda', folder, architectures))
+        _build._cuda_targets(architectures or _build.CUDA_ARCHITECTURES)
+        return Path('cuda.so')
+
+    monkeypatch.setattr(build, 'compile_library', cpu)
+    monkeypatch.setattr(build, 'compile_cuda_library', cuda)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ('options', 'expected'),
+    [
+        ([], [('cpu', None)]),
+        (['--cuda'], [('cpu', None), ('cuda', None, [])]),
+        (['--cuda-archs', '8.0 9.0'], [('cpu', None), ('cuda', None, ['8.0', '9.0'])]),
+        (['--cuda', '--cuda-archs', '8.0;9.0', '--out-dir', 'lib'],
+         [('cpu', Path('lib')), ('cuda', Path('lib'), ['8.0', '9.0'])]),
+    ],
+)  # fmt: skip
+def test_the_command_compiles_for_what_is_asked(monkeypatch, capsys, compiled, options, expected) -> None:
+    monkeypatch.setattr(sys, 'argv', ['build', *options])
+    assert build.main() == 0
+    assert compiled == expected
+    assert capsys.readouterr().out.split() == [f'{device}.so' for device, *_ in expected]
+
+
+@pytest.mark.parametrize(
+    ('architectures', 'message'),
+    [('sm_90', "CUDA architecture 'sm_90', expected a compute capability such as 9.0"), ('7.5', '8.0 is the oldest')],
+)
+def test_a_wrong_architecture_is_named(monkeypatch, capsys, compiled, architectures, message) -> None:
+    monkeypatch.setattr(sys, 'argv', ['build', '--cuda-archs', architectures])
+    assert build.main() == 1
+    assert message in capsys.readouterr().err
+
+
+def test_the_last_architecture_is_also_kept_for_newer_gpus() -> None:
+    assert _build._cuda_targets(['9.0', '8.0']) == [
+        '-gencode=arch=compute_80,code=sm_80',
+        '-gencode=arch=compute_90,code=sm_90',
+        '-gencode=arch=compute_90,code=compute_90',
+    ]
+
+
+def test_a_missing_nvcc_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ('NVCC', 'CUDA_HOME', 'CUDA_PATH'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(_build.shutil, 'which', lambda name: None)
+    with pytest.raises(_build.BuildError, match='no nvcc found; install the CUDA toolkit'):
+        _build._nvcc()

@@ -1,6 +1,8 @@
 """The compiled deformable convolution: against the plain one in every dtype, and as a citizen of torch.compile."""
 
 import math
+import sys
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,6 +13,14 @@ from hypothesis import strategies as st
 from stn_det.ops import _deform, _library, deform_conv2d
 
 pytestmark = pytest.mark.usefixtures('compiled')
+
+
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    """For tests that ask for equal bits: on a GPU sums of the gradient of the input are otherwise in any order."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 def inputs(
@@ -163,6 +173,7 @@ def _without_channels():
     return (x[:, :0], offset, weight[:, :0], bias, mask), options
 
 
+@pytest.mark.usefixtures('deterministic')
 def test_any_layout_of_the_arguments(checks) -> None:
     tensors, options = inputs(channels=8)
     turned = [part.transpose(0, -1).contiguous().transpose(0, -1) for part in tensors]
@@ -177,6 +188,7 @@ def test_any_layout_of_the_arguments(checks) -> None:
     assert deform_conv2d(*nhwc[:3]).is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.usefixtures('deterministic')
 @pytest.mark.parametrize('needed', [0, 1, 2, 3, 4])
 def test_gradient_of_one_tensor_alone(checks, needed) -> None:
     tensors, options = inputs()
@@ -198,12 +210,13 @@ def test_the_number_of_threads_changes_no_bit_of_the_sampling(checks) -> None:
     def run():
         columns = torch.ops.stn_det.deform_im2col(*arguments)
         buffers = [torch.zeros_like(part) for part in arguments[:3]]
-        torch.ops.stn_det.deform_im2col_backward(columns.cos(), *arguments, *buffers)
+        torch.ops.stn_det.deform_im2col_backward(columns.cos(), *arguments, *buffers, deterministic=True)
         return columns, *buffers
 
     checks.same_for_any_number_of_threads(run)
 
 
+@pytest.mark.skipif(not _library.instruction_set(), reason='CUDA adds up each range by itself')
 def test_the_cut_into_ranges_changes_no_bit_of_the_gradients() -> None:
     whole, parts = ([torch.zeros_like(part) for part in im2col_arguments()[:3]] for _ in range(2))
     grad = torch.ops.stn_det.deform_im2col(*im2col_arguments()).cos()
@@ -255,8 +268,10 @@ def test_what_would_read_outside_is_refused() -> None:
         run(x[:1], offset, mask, kernel, *layer, 0, 1)
     with pytest.raises(RuntimeError, match=r'mask has to be of shape \(2, 12, 5, 8\)'):
         run(x, offset, mask[:, :-1], kernel, *layer, 0, 1)
-    with pytest.raises(RuntimeError, match='offset has to have the dtype of input'):
+    with pytest.raises(RuntimeError, match='offset has to be float64 for float64 features and float32 otherwise'):
         run(x.double(), offset, mask, kernel, *layer, 0, 1)
+    with pytest.raises(RuntimeError, match='mask has to be float64 for float64 features and float32 otherwise'):
+        run(x, offset, mask.double(), kernel, *layer, 0, 1)
     with pytest.raises(RuntimeError, match='groups = 3 and offset_groups = 2 have to divide the 32 channels'):
         run(x, offset, mask, kernel, *layer[:3], 3, 2, 0, 1)
     with pytest.raises(RuntimeError, match='stride has to be two numbers'):
@@ -268,6 +283,10 @@ def test_what_would_read_outside_is_refused() -> None:
         back(columns[:, 1:], *im2col_arguments(), None, None, None)
     with pytest.raises(RuntimeError, match='grad_input has size 6 in dimension 1, expected 7'):
         back(columns, *im2col_arguments(), torch.zeros_like(x)[:, 1:].contiguous(), None, None)
+    with pytest.raises(RuntimeError, match='grad_input has to be float64 for float64 features'):
+        back(columns, *im2col_arguments(), torch.zeros_like(x, dtype=torch.double), None, None)
+    with pytest.raises(RuntimeError, match='grad_columns has to have the dtype of input'):
+        back(columns.double(), *im2col_arguments(), None, None, None)
     with pytest.raises(RuntimeError, match='grad_mask was passed without a mask'):
         back(columns, x, offset, None, kernel, *layer, 3, 71, None, None, mask)
 
@@ -290,6 +309,7 @@ def test_opcheck(masked) -> None:
         torch.library.opcheck(torch.ops.stn_det.deform_conv2d_backward.default, (grad, *plain_leaves, *layer, needed))
 
 
+@pytest.mark.usefixtures('deterministic')
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_gradcheck_of_any_geometry(data) -> None:
@@ -327,6 +347,7 @@ def test_portable_code_agrees_with_that_for_this_processor(checks, tmp_path) -> 
     torch.testing.assert_close(found, convolve(options)(*tensors), atol=1e-4, rtol=0)
 
 
+@pytest.mark.usefixtures('deterministic')
 def test_autocast_changes_neither_pass(checks) -> None:
     """The products stay in float32: bfloat16 has 8 bits, too few for sums over K * C."""
     tensors, options = inputs(torch.float32)
@@ -334,3 +355,20 @@ def test_autocast_changes_neither_pass(checks) -> None:
     with torch.autocast('cpu', dtype=torch.bfloat16):
         found = checks.gradients(convolve(options), tensors)
     assert all(torch.equal(one, other) for one, other in zip(found, wanted))
+
+
+@pytest.mark.skipif(bool(_library.instruction_set()), reason='the CPU multiplies in float32')
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_products_of_16_bits(checks, monkeypatch, dtype) -> None:
+    """What a GPU runs: rounded maps, columns and results, sums in float32."""
+    shape = dict(channels=24, outputs=16, groups=2, padding=1)
+    tensors, options = inputs(dtype, **shape)
+    grad_output = torch.randn_like(convolve(options)(*tensors))
+    wanted = plain(checks, monkeypatch, tensors, options, grad_output)
+    monkeypatch.setattr(sys.modules[deform_conv2d.__module__], '_has_tensor_cores', lambda device: True)
+    monkeypatch.setattr(_deform, 'COLUMN_BYTES', 1)  # several ranges
+    found = checks.gradients(convolve(options), tensors, grad_output)
+    rounding = 2**-11 if dtype == torch.float16 else 2**-8
+    assert [part.dtype for part in found] == [dtype, *(tensor.dtype for tensor in tensors)]
+    for one, other in zip(found, wanted):
+        assert (one - other).abs().max() <= 2 * rounding * other.abs().max()

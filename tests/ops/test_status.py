@@ -13,7 +13,7 @@ import stn_det.ops
 def test_status_names_every_public_operator() -> None:
     status = stn_det.ops.status()
     assert set(status) == set(stn_det.ops.__all__) - {'status'}
-    assert set(status.values()) <= {'python', 'cpu'}
+    assert set(status.values()) <= {'python', 'cpu', 'cuda', 'cpu+cuda'}
     assert all(callable(getattr(stn_det.ops, name)) for name in stn_det.ops.__all__)
 
 

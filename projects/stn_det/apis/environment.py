@@ -10,7 +10,6 @@ import platform
 import sys
 import tempfile
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module, metadata
@@ -140,13 +139,20 @@ def _bridge() -> Iterator[Check]:
 
 
 def _operators() -> Iterator[Check]:
-    counts = Counter(import_module('stn_det.ops').status().values())
+    kinds = [kind.split('+') for kind in import_module('stn_det.ops').status().values()]
     library = import_module('stn_det.ops._library')
-    where, remedy = library.library_report()
     code = library.instruction_set()
-    compiled = f'{counts["cpu"]} compiled for the CPU{f" ({code} code)" if code else ""}'
-    detail = f'{compiled}, {counts["python"]} in plain PyTorch; {where}'
-    yield Check('operators', NOTE if remedy else OK, detail, remedy)
+    yield _compiled('operators', f'the CPU{f" ({code} code)" if code else ""}', 'cpu', kinds, library)
+    if import_module('torch').version.cuda is not None:
+        yield _compiled('operators on CUDA', 'CUDA', 'cuda', kinds, library)
+
+
+def _compiled(name: str, target: str, device: str, kinds: list[list[str]], library: Any) -> Check:
+    """How many operators are compiled for a device, from the devices of each."""
+    count = sum(device in kind for kind in kinds)
+    where, remedy = library.library_report(device)
+    detail = f'{count} compiled for {target}, {len(kinds) - count} in plain PyTorch; {where}'
+    return Check(name, NOTE if remedy else OK, detail, remedy)
 
 
 def _registration() -> Iterator[Check]:

@@ -1,12 +1,14 @@
-"""Operators behind deformable convolution on the CPU: the sampling is compiled, the products are torch's.
+"""Operators behind deformable convolution: the sampling is compiled, the products are torch's.
 
 ``deform_im2col`` samples the columns of a range of output pixels, ``deform_im2col_backward`` takes their gradient back;
 ``deform_conv2d`` and ``deform_conv2d_backward`` call them range by range. The columns are sampled again in the backward
 pass, because keeping them would take K times the memory of the input.
 
 Letters: N images, H x W pixels and C channels in, h x w pixels and O channels out, K = kh * kw kernel points, G groups
-of the convolution, D groups of channels that share offsets. Maps are (N, H, W, C), float32 or float64 like all other
-tensors; offsets, mask and weight are laid out as in :func:`stn_det.ops.deform_conv2d`.
+of the convolution, D groups of channels that share offsets. Maps are (N, H, W, C); offsets, mask and weight are laid
+out as in :func:`stn_det.ops.deform_conv2d`. Weight and columns have the dtype of the maps. Offsets and mask, their
+gradients and the sums of the gradient of the input are float64 where the maps are, else float32. Maps are float32 or
+float64 on a CPU; on CUDA also of 16 bits, which tensor cores multiply.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,6 +23,9 @@ from stn_det.ops._library import define, differentiate, implement, wants_determi
 # channels take 600 MB in one piece; pieces that stay in the last cache are multiplied faster, too. Deleted before the
 # next are made, because these then lie in the same memory: fresh pages cost more than the sampling.
 COLUMN_BYTES = 8 << 20
+# The same for CUDA. A product fills a large GPU from some 20,000 pixels on, whose columns no cache holds, so that what
+# limits a piece is memory alone, and every piece costs a few launches.
+COLUMN_BYTES_CUDA = 256 << 20
 
 # Stride, padding, dilation, groups and groups of offsets go together everywhere: `geometry` in the functions below.
 _GEOMETRY = 'int[2] stride, int[2] padding, int[2] dilation, int groups, int offset_groups'
@@ -45,7 +50,7 @@ def _fake_backward(
     grad_output: Tensor, input: Tensor, offset: Tensor, weight: Tensor, mask: Tensor | None, *rest: Any
 ) -> tuple[Tensor, ...]:
     return tuple(
-        input.new_empty(0 if part is None or not need else part.shape)
+        input.new_empty(0) if part is None or not need else part.new_empty(part.shape)
         for part, need in zip((input, offset, weight, mask), rest[-1])
     )
 
@@ -57,7 +62,7 @@ def _forward(input: Tensor, offset: Tensor, weight: Tensor, mask: Tensor | None,
     output = _fake(input, offset, weight, mask)
     rows = output.flatten(0, 2)
     kernel = _kernel_matrix(weight, groups).transpose(1, 2)  # (G, K * C / G, O / G)
-    with torch.autocast('cpu', enabled=False):
+    with torch.autocast(input.device.type, enabled=False):
         for first, last in _ranges(len(rows), input, weight):
             columns = torch.ops.stn_det.deform_im2col(input, offset, mask, weight.shape[2:], *geometry, first, last)
             if groups == 1:
@@ -77,11 +82,12 @@ def _backward(
     mask = None if mask is None else mask.contiguous()
     kernel = _kernel_matrix(weight, groups)  # (G, O / G, K * C / G)
     rows = grad_output.flatten(0, 2).unflatten(1, (groups, -1)).transpose(0, 1)  # (G, N * h * w, O / G)
+    # Maps of 16 bits are summed in the dtype of the offsets.
     of_input, of_offset, of_weight, of_mask = (
-        torch.zeros_like(part) if need and part is not None else None
+        torch.zeros_like(part, dtype=offset.dtype) if need and part is not None else None
         for part, need in zip((input, offset, kernel, mask), needed)
     )
-    with torch.autocast('cpu', enabled=False):
+    with torch.autocast(input.device.type, enabled=False):
         for first, last in _ranges(rows.shape[1], input, weight):
             where = (input, offset, mask, weight.shape[2:], *geometry, first, last)
             grad = rows[:, first:last]
@@ -93,18 +99,24 @@ def _backward(
                 del columns
             if of_weight is not None:
                 columns = torch.ops.stn_det.deform_im2col(*where)
-                of_weight.baddbmm_(grad.transpose(1, 2), columns.flatten(2))
+                if of_weight.dtype == columns.dtype:
+                    of_weight.baddbmm_(grad.transpose(1, 2), columns.flatten(2))
+                else:
+                    of_weight += torch.bmm(grad.transpose(1, 2), columns.flatten(2))
                 del columns
+    if of_input is not None:
+        of_input = of_input.to(input.dtype)
     if of_weight is not None:
-        of_weight = _kernel_tensor(of_weight, weight)
+        of_weight = _kernel_tensor(of_weight, weight).to(weight.dtype)
     grads = of_input, of_offset, of_weight, of_mask
     return tuple(input.new_empty(0) if grad is None else grad for grad in grads)
 
 
 def _ranges(pixels: int, input: Tensor, weight: Tensor) -> Iterator[tuple[int, int]]:
-    """Ranges of output pixels, of one length but the last, whose columns fit COLUMN_BYTES."""
+    """Ranges of output pixels, of one length but the last, whose columns fit what is set aside for them."""
+    budget = COLUMN_BYTES_CUDA if input.is_cuda else COLUMN_BYTES
     bytes_a_pixel = input.shape[3] * weight.shape[2] * weight.shape[3] * input.element_size()
-    ranges = -(-pixels // max(64, COLUMN_BYTES // max(1, bytes_a_pixel)))
+    ranges = -(-pixels // max(64, budget // max(1, bytes_a_pixel)))
     step = -(-pixels // max(1, ranges))
     return ((first, min(first + step, pixels)) for first in range(0, pixels, max(1, step)))
 

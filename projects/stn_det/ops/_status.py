@@ -28,6 +28,12 @@ OPERATORS = {
 def status() -> dict[str, str]:
     """Implementation that each operator runs on, by operator name.
 
-    ``'cpu'``: compiled for tensors on the CPU, plain PyTorch on other devices. ``'python'``: plain PyTorch everywhere.
+    Returns:
+        The devices for whose tensors it is compiled, ``'cpu'``, ``'cuda'`` or ``'cpu+cuda'``; on others it runs in
+        plain PyTorch. ``'python'``: plain PyTorch everywhere.
     """
-    return {name: 'cpu' if is_compiled(behind or name, 'cpu') else 'python' for name, behind in OPERATORS.items()}
+    return {name: '+'.join(_devices(behind or name)) or 'python' for name, behind in OPERATORS.items()}
+
+
+def _devices(name: str) -> list[str]:
+    return [device for device in ('cpu', 'cuda') if is_compiled(name, device)]

@@ -32,8 +32,9 @@ def deform_conv2d(
 ) -> Tensor:
     """Convolution whose kernel points are displaced by an offset at every output pixel.
 
-    Pixels outside the map read as 0; a NaN offset reads 0. Offsets and the product are computed in float32 at least,
-    also under autocast.
+    Pixels outside the map read as 0; a NaN offset reads 0. Offsets, mask and sums are float32 at least, and so are the
+    factors of the products, with one exception: where ``input`` has 16 bits on CUDA, the sampled pixels and ``weight``
+    are rounded to its dtype and multiplied by tensor cores. Autocast changes nothing.
 
     Args:
         input: (N, C, H, W).
@@ -47,7 +48,9 @@ def deform_conv2d(
 
     Returns:
         (N, O, h, w) in the dtype and memory format of ``input``, differentiable once to all tensors. Channels-last is
-        the faster one. On a CPU the sampling does not depend on the number of threads; the products are torch's.
+        the faster one. On a CPU the sampling does not depend on the number of threads; the products are torch's. On
+        CUDA the gradient of ``input`` depends on the order of threads in its last bits unless
+        ``torch.use_deterministic_algorithms`` is on.
 
     Raises:
         InputError: for a wrong shape, dtype, device or group count.
@@ -64,11 +67,12 @@ def deform_conv2d(
     if bias is not None:
         check_float_shape('bias', bias, (weight.shape[0],))
     check_same_device(input=input, offset=offset, weight=weight, bias=bias, mask=mask)
-    dtype = compute_dtype(input, offset, weight)
+    wide = compute_dtype(input, offset, weight)
+    dtype = _product_dtype(input, wide)
     maps = _to_nhwc(input.to(dtype))
-    factors = None if mask is None else mask.to(dtype)
+    factors = None if mask is None else mask.to(wide)
     run = torch.ops.stn_det.deform_conv2d if is_compiled('deform_im2col', input.device) else deform_conv2d_reference
-    output = run(maps, offset.to(dtype), weight.to(dtype), factors, strides, paddings, dilations, groups, offset_groups)
+    output = run(maps, offset.to(wide), weight.to(dtype), factors, strides, paddings, dilations, groups, offset_groups)
     if bias is not None:
         output = output + bias.to(dtype)
     result = output.to(input.dtype).permute(0, 3, 1, 2)
@@ -100,22 +104,33 @@ def deform_conv2d_backward(
     """
     tensors = input, offset, weight, mask
     needed = [bool(need) and tensor is not None for need, tensor in zip(needed, tensors)]
-    dtype = compute_dtype(input, offset, weight)
+    wide = compute_dtype(input, offset, weight)
+    dtype = _product_dtype(input, wide)
     compiled = is_compiled('deform_im2col', input.device)
     run = torch.ops.stn_det.deform_conv2d_backward if compiled else deform_conv2d_backward_reference
     with torch.no_grad():
         of_input, *others = run(
             _to_nhwc(grad_output).to(dtype),
             _to_nhwc(input).to(dtype),
-            offset.to(dtype),
+            offset.to(wide),
             weight.to(dtype),
-            None if mask is None else mask.to(dtype),
+            None if mask is None else mask.to(wide),
             *(stride, padding, dilation, groups, offset_groups, needed),
         )
     grads = of_input.permute(0, 3, 1, 2) if needed[0] else of_input, *others
     return tuple(
         None if part is None or not need else grad.to(part.dtype) for grad, part, need in zip(grads, tensors, needed)
     )
+
+
+def _product_dtype(input: Tensor, wide: torch.dtype) -> torch.dtype:
+    """Dtype of the sampled pixels and the kernel where offsets have the dtype `wide`."""
+    narrow = input.dtype in (torch.float16, torch.bfloat16) and wide == torch.float32
+    return input.dtype if narrow and _has_tensor_cores(input.device) else wide
+
+
+def _has_tensor_cores(device: torch.device) -> bool:
+    return device.type == 'cuda' and is_compiled('deform_im2col', device)
 
 
 def _to_nhwc(maps: Tensor) -> Tensor:

@@ -17,10 +17,6 @@ using Pair = std::vector<int64_t>;
 // Below this, every position in pixels fits 64 bits.
 constexpr int64_t kSmall = int64_t{1} << 31;
 
-void check_same_type(const char* name, const Tensor& tensor, const Tensor& input) {
-  STD_TORCH_CHECK(tensor.scalar_type() == input.scalar_type(), name, " has to have the dtype of input");
-}
-
 void check_pair(const char* name, const Pair& pair, int64_t least, int64_t* out) {
   STD_TORCH_CHECK(
       pair.size() == 2 && pair[0] >= least && pair[1] >= least && pair[0] < kSmall && pair[1] < kSmall, name,
@@ -29,10 +25,10 @@ void check_pair(const char* name, const Pair& pair, int64_t least, int64_t* out)
   out[1] = pair[1];
 }
 
-// A tensor that is written in place: none, or contiguous and shaped and typed like another one.
+// A tensor that is written in place: none, or contiguous, of the summation type and shaped like another one.
 void* destination(const char* name, const std::optional<Tensor>& tensor, const Tensor& like) {
   if (!tensor.has_value()) return nullptr;
-  check_same_type(name, *tensor, like);
+  check_sum_type(name, *tensor, like);
   STD_TORCH_CHECK(tensor->is_contiguous(), name, " has to be contiguous");
   STD_TORCH_CHECK(tensor->dim() == like.dim(), name, " has ", tensor->dim(), " dimensions, expected ", like.dim());
   for (int64_t k = 0; k < like.dim(); ++k) {
@@ -74,13 +70,13 @@ DeformArgs arguments(
   STD_TORCH_CHECK(
       offset.size(0) == args.images && offset.size(1) == 2 * points, "offset has ", offset.size(0), " images of ",
       offset.size(1), " channels, expected ", args.images, " of ", 2 * points);
-  check_same_type("offset", offset, input);
+  check_sum_type("offset", offset, input);
   if (mask.has_value()) {
     STD_TORCH_CHECK(
         mask->dim() == 4 && mask->size(0) == args.images && mask->size(1) == points &&
             mask->size(2) == args.out_height && mask->size(3) == args.out_width,
         "mask has to be of shape (", args.images, ", ", points, ", ", args.out_height, ", ", args.out_width, ")");
-    check_same_type("mask", *mask, input);
+    check_sum_type("mask", *mask, input);
   }
   const int64_t pixels = args.images * args.out_height * args.out_width;
   STD_TORCH_CHECK(
@@ -92,8 +88,8 @@ DeformArgs arguments(
   args.last = last;
   args.element = element_of("input", input);
   STD_TORCH_CHECK(
-      args.element == Element::kFloat64 || args.element == Element::kFloat32,
-      "input has to be float32 or float64; deform_conv2d takes the others");
+      kOnCuda || args.element == Element::kFloat64 || args.element == Element::kFloat32,
+      "input has to be float32 or float64 on a CPU; deform_conv2d takes the others");
   args.input = input.const_data_ptr();
   args.offset = offset.const_data_ptr();
   args.mask = mask.has_value() ? mask->const_data_ptr() : nullptr;
@@ -128,7 +124,8 @@ void deform_im2col_backward(
   mask = contiguous(mask);
   DeformArgs args =
       arguments(input, offset, mask, kernel, stride, padding, dilation, groups, offset_groups, first, last);
-  check_same_type("grad_columns", grad_columns, input);
+  check_device("grad_columns", grad_columns, input);
+  STD_TORCH_CHECK(grad_columns.scalar_type() == input.scalar_type(), "grad_columns has to have the dtype of input");
   STD_TORCH_CHECK(
       grad_columns.numel() == (last - first) * kernel[0] * kernel[1] * args.channels,
       "grad_columns does not have the shape of the columns");
