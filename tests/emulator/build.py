@@ -16,7 +16,16 @@ from pathlib import Path
 from stn_det.ops import _build
 
 HERE = Path(__file__).resolve().parent
-FLAGS = ('-std=c++20', '-g1', '-fPIC', '-fvisibility=hidden', '-fno-math-errno', '-Wall', '-Wno-unused-function', '-Wno-unknown-pragmas')
+FLAGS = (
+    '-std=c++20',
+    '-g1',
+    '-fPIC',
+    '-fvisibility=hidden',
+    '-fno-math-errno',
+    '-Wall',
+    '-Wno-unused-function',
+    '-Wno-unknown-pragmas',
+)
 DEFINES = ('-DSTN_DET_CUDA', '-DSTN_DET_EMULATED', '-DSTN_DET_ISA=cuda')
 
 

@@ -54,7 +54,7 @@ def test_classes_of_headers_have_names_of_their_own(device: str) -> None:
     found: dict[str, set[str]] = {}
     for folder in (device, 'common', 'entry'):
         for path in (_build.SOURCES / folder).glob('*.h'):
-            for name in re.findall(r'^(?:struct|class) (\w+)', path.read_text(), re.MULTILINE):
+            for name in re.findall(r'^(?:struct|class) (?:alignas\(.*?\) )?(\w+)', path.read_text(), re.MULTILINE):
                 found.setdefault(name, set()).add(path.name)
     shared = {name: files for name, files in found.items() if len(files) > 1}
     assert found

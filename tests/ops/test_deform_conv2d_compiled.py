@@ -204,6 +204,7 @@ def im2col_arguments(dtype=torch.float32, first=3, last=71):
     return x.permute(0, 2, 3, 1).contiguous(), offset, mask, [3, 2], [1, 1], [0, 0], [1, 1], 1, 2, first, last
 
 
+@pytest.mark.usefixtures('deterministic')
 def test_the_number_of_threads_changes_no_bit_of_the_sampling(checks) -> None:
     arguments = im2col_arguments(last=80)
 
@@ -341,6 +342,7 @@ def test_exports(checks) -> None:
     checks.exports(convolve(options), tensors, 'deform_conv2d')
 
 
+@pytest.mark.usefixtures('cpu_only')
 def test_portable_code_agrees_with_that_for_this_processor(checks, tmp_path) -> None:
     tensors, options = inputs(torch.float32, channels=40)
     found = checks.portable('deform_conv2d', tensors[:4], tmp_path, mask=tensors[4], **options)

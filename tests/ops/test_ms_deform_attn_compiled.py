@@ -75,6 +75,7 @@ def test_few_queries(checks, channels) -> None:
 
 
 @pytest.mark.parametrize('queries', [11, 500])
+@pytest.mark.usefixtures('deterministic')
 def test_positions_between_levels_belong_to_none(checks, queries) -> None:
     value, sizes, start, locations, weights = inputs(queries=queries, shapes=PYRAMID)
     shift = torch.tensor([2, 5, 6])  # positions that are left out before each level
@@ -92,6 +93,7 @@ def test_positions_between_levels_belong_to_none(checks, queries) -> None:
 
 @pytest.mark.parametrize('queries', [11, 500])
 @pytest.mark.parametrize('empty', [(0, 7), (7, 0), (0, 0), (2**40, 0)])
+@pytest.mark.usefixtures('deterministic')
 def test_level_without_pixels_reads_nothing(checks, queries, empty) -> None:
     value, sizes, start, locations, weights = inputs(queries=queries, shapes=PYRAMID)
     shapes = torch.cat([sizes[:1], torch.tensor([empty]), sizes[1:]])
@@ -166,6 +168,7 @@ def test_empty(checks, empty) -> None:
     assert [grad.shape for grad in grads] == [value.shape, locations.shape, weights.shape]
 
 
+@pytest.mark.usefixtures('deterministic')
 def test_any_layout_of_the_arguments(checks) -> None:
     arguments = inputs()
     turned = [part.transpose(0, -1).contiguous().transpose(0, -1) for part in arguments]
@@ -177,12 +180,14 @@ def test_any_layout_of_the_arguments(checks) -> None:
         assert torch.equal(one, other)
 
 
+@pytest.mark.usefixtures('deterministic')
 def test_the_number_of_threads_changes_no_bit(checks) -> None:
     """With two heads, three threads split the levels as well."""
     arguments = inputs(torch.float32, queries=539, heads=2, channels=32, shapes=PYRAMID)
     checks.same_for_any_number_of_threads(lambda: checks.gradients(ms_deform_attn, arguments))
 
 
+@pytest.mark.usefixtures('cpu_only')
 def test_level_outside_the_value_is_refused() -> None:
     value, sizes, start, locations, weights = inputs()
     with pytest.raises(RuntimeError, match=r'level 2 of 1 x 1 from position 153 does not fit the 153 positions'):
@@ -208,6 +213,7 @@ def test_opcheck(dtype) -> None:
     torch.library.opcheck(torch.ops.stn_det.ms_deform_attn_backward.default, (grad_output, *plain))
 
 
+@pytest.mark.usefixtures('deterministic')
 def test_compiles_whole_forward_and_backward(checks) -> None:
     arguments = inputs(torch.float32)
     compiled = torch.compile(ms_deform_attn, fullgraph=True, backend='aot_eager')
@@ -219,6 +225,7 @@ def test_exports(checks) -> None:
     checks.exports(ms_deform_attn, inputs(torch.float32), 'ms_deform_attn')
 
 
+@pytest.mark.usefixtures('cpu_only')
 def test_portable_code_agrees_with_that_for_this_processor(checks, tmp_path) -> None:
     arguments = inputs(torch.float32, channels=40)
     found = checks.portable('ms_deform_attn', arguments, tmp_path)

@@ -144,7 +144,7 @@ def test_empty(implementation, checks, empty) -> None:
     assert not any(grad.any() for grad in grads[:-1])
 
 
-@pytest.mark.usefixtures('compiled')
+@pytest.mark.usefixtures('compiled', 'deterministic')
 def test_any_layout_of_the_arguments(checks) -> None:
     arguments = inputs(4)
     turned = [part.transpose(0, -1).contiguous().transpose(0, -1) for part in arguments]
@@ -155,7 +155,7 @@ def test_any_layout_of_the_arguments(checks) -> None:
         assert torch.equal(one, other)
 
 
-@pytest.mark.usefixtures('compiled')
+@pytest.mark.usefixtures('compiled', 'deterministic')
 def test_the_number_of_threads_changes_no_bit(checks) -> None:
     """With two heads, three threads split the levels as well."""
     arguments = inputs(5, torch.float32, queries=500, heads=2, channels=32)
@@ -172,7 +172,7 @@ def test_opcheck(dtype) -> None:
     torch.library.opcheck(torch.ops.stn_det.ms_deform_attn_fused_backward.default, (grad_output, *plain))
 
 
-@pytest.mark.usefixtures('compiled')
+@pytest.mark.usefixtures('compiled', 'deterministic')
 def test_compiles_whole_exports_and_runs_portably(checks, tmp_path) -> None:
     arguments = inputs(5, torch.float32, channels=40)
     compiled = torch.compile(ms_deform_attn_fused, fullgraph=True, backend='aot_eager')
@@ -234,7 +234,7 @@ def test_errors_name_the_argument(place, change, message) -> None:
         ms_deform_attn_fused(*arguments)
 
 
-@pytest.mark.usefixtures('compiled')
+@pytest.mark.usefixtures('compiled', 'cpu_only')
 def test_levels_that_overlap_are_refused() -> None:
     value, shapes, start, *others = inputs(2)
     with pytest.raises(RuntimeError, match='level 1 starts at position 116, inside the level before it'):

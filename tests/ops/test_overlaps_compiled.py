@@ -224,6 +224,7 @@ def test_any_layout_of_the_arguments(checks, name) -> None:
 
 
 @pytest.mark.parametrize('aligned', [False, True])
+@pytest.mark.usefixtures('deterministic')
 def test_the_number_of_threads_changes_no_bit(checks, name, aligned) -> None:
     arguments = inputs(name, 6000, 6000, torch.float32) if aligned else inputs(name, 300, 200, torch.float32)
     checks.same_for_any_number_of_threads(
@@ -265,6 +266,7 @@ def test_exports(checks, name) -> None:
     checks.exports(PUBLIC[name], inputs(name, dtype=torch.float32), name)
 
 
+@pytest.mark.usefixtures('cpu_only')
 def test_portable_code_agrees_with_that_for_this_processor(checks, name, tmp_path) -> None:
     arguments = inputs(name, dtype=torch.float32)
     found = checks.portable(name, arguments, tmp_path)

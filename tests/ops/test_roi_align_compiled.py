@@ -388,6 +388,7 @@ def test_compiles_whole_forward_and_backward(checks, kind) -> None:
         assert torch.equal(one, other)
 
 
+@pytest.mark.usefixtures('cpu_only')
 def test_portable_code_agrees_with_that_for_this_processor(checks, tmp_path) -> None:
     feature, rois = inputs(torch.float32, channels=40)
     found = checks.portable('roi_align_rotated', (feature, rois, SIZE, SCALE), tmp_path)

@@ -142,6 +142,7 @@ def test_wrong_sizes_are_refused() -> None:
         loss(logits, target, torch.ones(14, dtype=torch.float64), 2.0, 0.25, True, True)
 
 
+@pytest.mark.usefixtures('deterministic')
 def test_the_number_of_threads_changes_no_bit(checks) -> None:
     logits, target = inputs(torch.float32, rows=3000)
     for reduction in ('none', 'mean'):
@@ -174,6 +175,7 @@ def test_exports(checks) -> None:
     checks.exports(sigmoid_focal_loss, inputs(torch.float32), 'sigmoid_focal_loss')
 
 
+@pytest.mark.usefixtures('cpu_only')
 def test_portable_code_agrees_with_that_for_this_processor(checks, tmp_path) -> None:
     logits, target = inputs(torch.float32)
     found = checks.portable('sigmoid_focal_loss', (logits, target), tmp_path, reduction='none')

@@ -31,7 +31,7 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **environment})
 
 
-@pytest.mark.usefixtures('compiled')
+@pytest.mark.usefixtures('compiled', 'cpu_only')
 def test_the_code_that_runs_is_named() -> None:
     code = 'from stn_det.ops._library import instruction_set; print(repr(instruction_set()))'
     assert run(code).stdout.strip() in ("'AVX2'", "'portable'")

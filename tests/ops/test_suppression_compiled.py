@@ -327,12 +327,14 @@ def test_compiles_whole_and_exports(checks, operator) -> None:
         checks.exports(run, (boxes, scores), operator)
 
 
+@pytest.mark.usefixtures('cpu_only')
 def test_portable_code_agrees_with_that_for_this_processor(checks, name, tmp_path) -> None:
     boxes, scores = shapes(name, 300), numbers(300)
     found = checks.portable(name, (boxes, scores, 0.3), tmp_path)
     assert torch.equal(found, PUBLIC[name](boxes, scores, 0.3))
 
 
+@pytest.mark.usefixtures('cpu_only')
 def test_portable_soft_suppression(checks, tmp_path) -> None:
     boxes, scores = shapes('nms', 300), numbers(300)
     dets, index = checks.portable('soft_nms', (boxes, scores), tmp_path)

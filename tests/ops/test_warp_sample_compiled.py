@@ -115,6 +115,7 @@ def test_arguments_that_do_not_fit_are_refused_below_the_wrapper() -> None:
         back(torch.zeros(2, 4, 6, 7).double(), image, matrix, 0, 0, False, False, True, True)
 
 
+@pytest.mark.usefixtures('deterministic')
 def test_any_layout_of_the_arguments(checks) -> None:
     image, matrix = inputs(torch.float32, channels=12)
     plain = checks.gradients(lambda x, m: warp_sample(x, m, (19, 26)), (image, matrix))
@@ -132,6 +133,7 @@ def test_any_layout_of_the_arguments(checks) -> None:
             assert output.is_contiguous() == (other is not last)
 
 
+@pytest.mark.usefixtures('deterministic')
 def test_expanded_gradients_and_images(checks) -> None:
     image, matrix = inputs(torch.float32)
     grad = torch.ones(()).expand(2, 5, 19, 26)
@@ -143,6 +145,7 @@ def test_expanded_gradients_and_images(checks) -> None:
 
 
 @pytest.mark.parametrize('antialias', [False, True])
+@pytest.mark.usefixtures('deterministic')
 def test_the_number_of_threads_changes_no_bit(checks, antialias) -> None:
     for shape in (dict(images=3, channels=40), dict(images=1, channels=3, height=150, width=140)):
         image, matrix = inputs(torch.float32, scale=1.7, **shape)
@@ -188,6 +191,7 @@ def test_exports(checks) -> None:
 
 
 @pytest.mark.parametrize('antialias', [False, True])
+@pytest.mark.usefixtures('cpu_only')
 def test_portable_code_agrees_with_that_for_this_processor(checks, tmp_path, antialias) -> None:
     arguments = (*inputs(torch.float32, channels=20, images=8, scale=1.6), (19, 26))
     found = checks.portable('warp_sample', arguments, tmp_path, antialias=antialias)

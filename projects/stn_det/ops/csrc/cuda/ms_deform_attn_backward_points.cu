@@ -51,7 +51,8 @@ __device__ __forceinline__ void sum_over_lanes(
 }
 
 template <typename T, int kPack, bool kFused>
-__global__ void __launch_bounds__(kGroupThreads, 3) attention_backward_points(AttentionArgs args, int lanes, int parts) {
+__global__ void __launch_bounds__(kGroupThreads, 3) attention_backward_points(
+    AttentionArgs args, int lanes, int parts) {
   using A = SumOf<T>;
   STN_DET_DYNAMIC_SHARED(memory);
   const int groups = static_cast<int>(blockDim.x) / lanes, lane = static_cast<int>(threadIdx.x) % lanes;
@@ -70,7 +71,8 @@ __global__ void __launch_bounds__(kGroupThreads, 3) attention_backward_points(At
 
   const int64_t stride = args.heads * args.channels;
   const T* zeros = reinterpret_cast<const T*>(zero_page + lane);
-  const T* value = static_cast<const T*>(args.value) + place.image * args.positions * stride + place.head * args.channels;
+  const T* value =
+      static_cast<const T*>(args.value) + place.image * args.positions * stride + place.head * args.channels;
   const T* grad_output =
       static_cast<const T*>(args.grad_output) + (place.query * args.heads + place.head) * args.channels;
   A* grad_weights = static_cast<A*>(args.grad_weights) + source.first;
@@ -83,7 +85,7 @@ __global__ void __launch_bounds__(kGroupThreads, 3) attention_backward_points(At
       const LevelShape shape = levels[level];
       A x, y;
       source.locate(begin + i, level, x, y);
-      const AxisTaps<A> across = find_taps(x, shape.width), down = find_taps(y, shape.height);
+      const PointTaps<A> across = find_point_taps(x, shape.width), down = find_point_taps(y, shape.height);
       const bool inside = across.first >= 0 && down.first >= 0;
       corners[i] = {
           inside ? shape.start + down.first * shape.width + across.first : -1,
@@ -119,12 +121,13 @@ __global__ void __launch_bounds__(kGroupThreads, 3) attention_backward_points(At
       const LevelShape shape = levels[level];
       A x, y;
       source.locate(begin + i, level, x, y);
-      const AxisTaps<A> across = find_taps(x, shape.width), down = find_taps(y, shape.height);
+      const PointTaps<A> across = find_point_taps(x, shape.width), down = find_point_taps(y, shape.height);
       const A weight = source.weight(begin + i) * scale;
       A grad_x = 0, grad_y = 0, grad_weight = 0;
       if (across.first >= 0 && down.first >= 0) {
         const SharedDots<A> d = dots[i];
-        const A top = across.low * d.at[0] + across.high * d.at[1], bottom = across.low * d.at[2] + across.high * d.at[3];
+        const A top = across.low * d.at[0] + across.high * d.at[1];
+        const A bottom = across.low * d.at[2] + across.high * d.at[3];
         const A top_slope = across.low_slope * d.at[0] + across.high_slope * d.at[1];
         const A bottom_slope = across.low_slope * d.at[2] + across.high_slope * d.at[3];
         grad_weight = down.low * top + down.high * bottom;

@@ -213,7 +213,7 @@ __global__ void __launch_bounds__(kThreads, 3) attention_backward_value(
           A x, y;
           source.locate(index, level, x, y);
           const A weight = source.weight(index) * (kFused ? table.scale[query] : A(1));
-          const AxisTaps<A> across = find_taps(x, shape.width), down = find_taps(y, shape.height);
+          const PointTaps<A> across = find_point_taps(x, shape.width), down = find_point_taps(y, shape.height);
           if (across.first >= 0 && down.first >= 0) {
             corners = {
                 across.first, down.first, across.both, down.both,
@@ -270,8 +270,10 @@ void run(const AttentionArgs& args) {
       },
       [&](const auto& sums) {
         using Sums = std::remove_cvref_t<decltype(sums)>;
-        const auto kernel = is_fused(args) ? attention_backward_value<T, kPack, true, Sums>
-                                           : attention_backward_value<T, kPack, false, Sums>;
+        // Exact sums take one number at a time anyway.
+        constexpr int kOwnPack = std::is_same_v<Sums, PlainSum<A>> ? kPack : 1;
+        const auto kernel = is_fused(args) ? attention_backward_value<T, kOwnPack, true, Sums>
+                                           : attention_backward_value<T, kOwnPack, false, Sums>;
         launch(
             "ms_deform_attn_backward_value", kernel, blocks, kThreads, shared, args.stream, args, sums, channels, lanes,
             parts, !args.deterministic);

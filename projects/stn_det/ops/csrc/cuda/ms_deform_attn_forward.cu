@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(kGroupThreads, 4) attention_forward(AttentionA
       const A weight = source.weight(begin + i);
       A x, y;
       source.locate(begin + i, level, x, y);
-      const AxisTaps<A> across = find_taps(x, shape.width), down = find_taps(y, shape.height);
+      const PointTaps<A> across = find_point_taps(x, shape.width), down = find_point_taps(y, shape.height);
       const bool inside = across.first >= 0 && down.first >= 0;
       // A level that does not fit the value cannot be refused here, where nobody waits for an answer: it shows as NaN.
       const A upper = inside ? weight * down.low : weight * (shape.height < 0 ? A(NAN) : A(0));

@@ -78,7 +78,7 @@ __device__ __forceinline__ int64_t banded_query(int64_t index, const LevelShape*
 
 // Two neighbouring pixels of one axis that a point reads.
 template <typename A>
-struct AxisTaps {
+struct PointTaps {
   int first;               // -1: the point reads nothing
   bool both;               // else only the first
   A low, high;             // weights of the first and the second
@@ -87,7 +87,7 @@ struct AxisTaps {
 
 // at: in pixels, 0 is the centre of the first.
 template <typename A>
-__device__ __forceinline__ AxisTaps<A> find_taps(A at, int size) {
+__device__ __forceinline__ PointTaps<A> find_point_taps(A at, int size) {
   // Written so that NaN fails; converting NaN or a huge number to an integer is undefined.
   if (!(at > -1 && at < static_cast<A>(size)) || size == 0) return {-1, false, 0, 0, 0, 0};
   const A base = floor(at), part = at - base;

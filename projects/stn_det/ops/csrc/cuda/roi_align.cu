@@ -28,7 +28,7 @@ __device__ __forceinline__ void gather(
 // The same from merged taps. Several loads are on their way before the first is used.
 template <typename T, int kPack, typename A>
 __device__ __forceinline__ void gather(
-    const RoiWork& work, const AxisTaps<A>& rows, const AxisTaps<A>& columns, const T* from, A (&sum)[kPack]) {
+    const RoiWork& work, const RoiAxisTaps<A>& rows, const RoiAxisTaps<A>& columns, const T* from, A (&sum)[kPack]) {
   constexpr int kAtOnce = 4;
   for (int y = 0; y < rows.count; ++y) {
     const AxisTap<A> row = rows.taps[y];
@@ -66,8 +66,8 @@ __global__ void __launch_bounds__(kRoiThreads) average(RoiArgs args, RoiWork wor
   };
   if (frame.reads() && frame.upright()) {
     for_merged<kPack>(
-        args, work, share, frame, reinterpret_cast<AxisTaps<A>*>(shared),
-        [&](int bin, int channel, const AxisTaps<A>& rows, const AxisTaps<A>& columns, bool is_first) {
+        args, work, share, frame, reinterpret_cast<RoiAxisTaps<A>*>(shared),
+        [&](int bin, int channel, const RoiAxisTaps<A>& rows, const RoiAxisTaps<A>& columns, bool is_first) {
           A sum[kPack] = {};
           gather<T, kPack>(work, rows, columns, from + channel * work.channel_stride, sum);
           add_to_tile(bin, channel, sum, is_first);
@@ -111,8 +111,8 @@ __global__ void __launch_bounds__(kRoiThreads) spread(RoiArgs args, RoiWork work
   };
   if (frame.upright()) {
     for_merged<kPack>(
-        args, work, share, frame, reinterpret_cast<AxisTaps<A>*>(shared),
-        [&](int bin, int channel, const AxisTaps<A>& rows, const AxisTaps<A>& columns, bool) {
+        args, work, share, frame, reinterpret_cast<RoiAxisTaps<A>*>(shared),
+        [&](int bin, int channel, const RoiAxisTaps<A>& rows, const RoiAxisTaps<A>& columns, bool) {
           const int64_t to = begin + channel * work.channel_stride;
           A grad[kPack];
           read_grad(bin, channel, grad);

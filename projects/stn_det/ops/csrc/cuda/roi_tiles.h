@@ -180,7 +180,7 @@ struct alignas(2 * sizeof(A)) AxisTap {
 };
 
 template <typename A>
-struct alignas(2 * sizeof(A)) AxisTaps {
+struct alignas(2 * sizeof(A)) RoiAxisTaps {
   int count;
   AxisTap<A> taps[2 * kMergedSteps];
 
@@ -214,7 +214,7 @@ struct alignas(2 * sizeof(A)) AxisTaps {
 // The taps of all bins of the share along y, and after them those along x, of the points from (first_y, first_x) on.
 template <typename A>
 __device__ __forceinline__ void find_axis_taps(
-    const RoiArgs& args, const RoiShare& share, const Frame<A>& frame, int first_y, int first_x, AxisTaps<A>* taps) {
+    const RoiArgs& args, const RoiShare& share, const Frame<A>& frame, int first_y, int first_x, RoiAxisTaps<A>* taps) {
   const int columns = static_cast<int>(args.columns);
   const int grid_y = static_cast<int>(frame.grid_y), grid_x = static_cast<int>(frame.grid_x);
   for (int i = threadIdx.x; i < 2 * share.bins; i += kRoiThreads) {
@@ -230,7 +230,7 @@ __device__ __forceinline__ void find_axis_taps(
 
 // Bytes for the points of a bin that kernels with merged taps ask for; room for 8 or 9 points.
 template <typename A>
-constexpr int kMergedBytes = 2 * sizeof(AxisTaps<A>);
+constexpr int kMergedBytes = 2 * sizeof(RoiAxisTaps<A>);
 
 // Calls visit(bin, channel), both counted from the first of the share, for all packs of channels of this thread.
 template <int kPack, typename Visit>
@@ -266,7 +266,7 @@ __device__ __forceinline__ void for_points(
 // The same for axis-aligned RoIs: visit_taps(bin, channel, taps along y, taps along x, whether they are the first).
 template <int kPack, typename A, typename Visit>
 __device__ __forceinline__ void for_merged(
-    const RoiArgs& args, const RoiWork& work, const RoiShare& share, const Frame<A>& frame, AxisTaps<A>* taps,
+    const RoiArgs& args, const RoiWork& work, const RoiShare& share, const Frame<A>& frame, RoiAxisTaps<A>* taps,
     const Visit& visit_taps) {
   const int grid_y = static_cast<int>(frame.grid_y), grid_x = static_cast<int>(frame.grid_x);
   for (int first_y = 0; first_y < grid_y; first_y += kMergedSteps) {

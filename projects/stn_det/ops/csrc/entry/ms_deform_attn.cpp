@@ -87,8 +87,8 @@ Tensor forward(const Tensor& value, AttentionArgs& args) {
   return output;
 }
 
-// Runs the backward pass; the caller has set the gradients to points and weights, which are zeros on CUDA where there is
-// no work. Returns the gradient to value.
+// Runs the backward pass; the caller has set the gradients to points and weights, which are zeros on CUDA where there
+// is no work. Returns the gradient to value.
 Tensor backward(Tensor grad_output, const Tensor& value, AttentionArgs& args, bool deterministic) {
   check_device("grad_output", grad_output, value);
   if (kOnCuda) {
@@ -99,8 +99,9 @@ Tensor backward(Tensor grad_output, const Tensor& value, AttentionArgs& args, bo
   STD_TORCH_CHECK(
       grad_output.numel() == args.images * args.queries * args.heads * args.channels,
       "grad_output does not have the shape of the output");
-  Tensor grad_value = !kOnCuda && samples_are_dense(args) ? torch::stable::new_empty(value, value.sizes(), sum_type(value))
-                                              : torch::stable::new_zeros(value, value.sizes(), sum_type(value));
+  const bool written = !kOnCuda && samples_are_dense(args);  // all of it, by the kernels
+  Tensor grad_value = written ? torch::stable::new_empty(value, value.sizes(), sum_type(value))
+                              : torch::stable::new_zeros(value, value.sizes(), sum_type(value));
   args.grad_output = grad_output.const_data_ptr();
   args.grad_value = grad_value.mutable_data_ptr();
   args.deterministic = deterministic;
