@@ -10,11 +10,15 @@ DEMO_ARGS ?=
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 SETUP_FILES := setup.py pyproject.toml
 OPERATORS := projects/stn_det/ops/lib/.built
-OPERATOR_SOURCES := $(wildcard projects/stn_det/ops/csrc/*/*) projects/stn_det/ops/_build.py
+CUDA_OPERATORS := projects/stn_det/ops/lib/.built-cuda
+EMULATED := work_dirs/emulated/libstn_det_emulated.so
+SHARED_SOURCES := $(wildcard projects/stn_det/ops/csrc/common/* projects/stn_det/ops/csrc/entry/*) projects/stn_det/ops/_build.py
+OPERATOR_SOURCES := $(SHARED_SOURCES) $(wildcard projects/stn_det/ops/csrc/cpu/*)
+CUDA_SOURCES := $(SHARED_SOURCES) $(wildcard projects/stn_det/ops/csrc/cuda/*)
 CLASSIC_TESTS := tests/mmcv_bridge tests/engine tests/test_imports.py tests/test_configs_travel.py tests/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-classic test-wheel lint build abi wheel clean distclean
+.PHONY: help install demo test test-classic test-emulated test-wheel lint build build-cuda abi cuda wheel clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +34,10 @@ test: $(VENV)/.installed $(OPERATORS)  ## all tests, two at a time
 test-classic: $(CLASSIC)/.installed $(OPERATORS)  ## bridge, hooks, imports, configs and tools with mmengine/mmcv-lite/mmdet in .venv-classic
 	$(TEST_ENV) $(CLASSIC)/bin/python -m pytest -n 2 $(wildcard $(CLASSIC_TESTS)) $(PYTEST_ARGS)
 
+test-emulated: $(VENV)/.installed $(EMULATED)  ## run the tests of the operators on the kernels of CUDA, compiled for the CPU
+	$(TEST_ENV) STN_DET_OPS=$(abspath $(EMULATED)) $(BIN)/python -m pytest -n 2 tests/ops $(PYTEST_ARGS)
+	$(TEST_ENV) STN_DET_OPS=$(abspath $(EMULATED)) STN_DET_EMULATOR_ORDER=shuffled $(BIN)/python -m pytest -n 2 tests/ops $(PYTEST_ARGS)
+
 test-wheel: wheel $(OTHER_TORCH)/.installed  ## install the wheel under another PyTorch than the one that built it, and test the operators
 	$(OTHER_TORCH)/bin/python -m pip install --quiet --no-deps --force-reinstall dist/*.whl
 	$(OTHER_TORCH)/bin/python .ci/check_compiled.py
@@ -42,10 +50,15 @@ lint: $(VENV)/.installed  ## style and types
 
 build: $(OPERATORS)  ## compile the operators; without a compiler they run in plain PyTorch
 
-abi: $(OPERATORS)  ## check that the compiled operators use nothing of PyTorch but its stable ABI
+build-cuda: $(CUDA_OPERATORS)  ## compile the operators for CUDA, which takes nvcc, no GPU, and minutes
+
+cuda: $(CUDA_OPERATORS) $(OTHER_TORCH)/.installed  ## check architectures, registers and instructions of the compiled operators for CUDA
+	$(OTHER_TORCH)/bin/python .ci/check_cuda.py projects/stn_det/ops/lib
+
+abi: $(OPERATORS) $(CUDA_OPERATORS)  ## check that the compiled operators use nothing of PyTorch but its stable ABI
 	$(BIN)/python .ci/check_abi.py projects/stn_det/ops/lib/*.so
 
-wheel: $(VENV)/.installed  ## build dist/*.whl and try it away from the checkout
+wheel: $(VENV)/.installed $(OPERATORS) $(CUDA_OPERATORS)  ## build dist/*.whl and try it away from the checkout
 	rm -rf build dist
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	$(BIN)/python .ci/check_wheel.py dist/*.whl
@@ -78,3 +91,13 @@ $(OPERATORS): $(OPERATOR_SOURCES) | $(VENV)/.installed
 	mkdir -p $(@D)
 	$(BIN)/python -m stn_det.ops.build || echo 'The operators run in plain PyTorch.'
 	touch $@
+
+# A wheel without operators for CUDA is complete.
+$(CUDA_OPERATORS): $(CUDA_SOURCES) | $(VENV)/.installed
+	mkdir -p $(@D)
+	$(BIN)/python -m stn_det.ops.build --cuda --no-cpu || echo 'On a GPU the operators run in plain PyTorch.'
+	touch $@
+
+$(EMULATED): $(CUDA_SOURCES) $(wildcard tests/emulator/*) | $(VENV)/.installed
+	mkdir -p $(@D)
+	$(BIN)/python tests/emulator/build.py $@

@@ -5,7 +5,8 @@ that an edited config is used at once; a wheel gets copies.
 
 The operators are compiled into a wheel where PyTorch can be imported, that is with ``--no-build-isolation``. Where they
 cannot be compiled the package is complete without them and runs in plain PyTorch; ``python -m stn_det.ops.build``
-compiles them later. ``STN_DET_BUILD_OPS=0`` leaves them out.
+compiles them later. ``STN_DET_BUILD_OPS=0`` leaves them out. Those for CUDA take minutes: they come along when they were
+built in the checkout before, or with ``STN_DET_BUILD_CUDA=1``.
 """
 
 import os
@@ -49,15 +50,27 @@ def copy_shipped(target: Path) -> None:
 
 
 def compile_operators(folder: Path) -> None:
-    """Put the compiled operators into ``folder``, or say why there are none."""
+    """Put the compiled operators into ``folder``, or say why there are none.
+
+    A library that was built in the checkout from these sources is copied.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     if os.environ.get('STN_DET_BUILD_OPS') == '0':
         return
     module = runpy.run_path(str(ROOT / 'projects' / 'stn_det' / 'ops' / '_build.py'))
-    try:
-        module['compile_library'](folder)
-    except module['BuildError'] as error:
-        print(f'stn-det is built without compiled operators: {error}', file=sys.stderr)
+    for device, compile_one, wanted in (
+        ('cpu', module['compile_library'], True),
+        ('cuda', module['compile_cuda_library'], os.environ.get('STN_DET_BUILD_CUDA') == '1'),
+    ):
+        built = module['PACKAGED'] / module['library_name'](device)
+        if built.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(built, folder)
+        elif wanted:
+            try:
+                compile_one(folder)
+            except module['BuildError'] as error:
+                print(f'stn-det is built without compiled operators for {device.upper()}: {error}', file=sys.stderr)
 
 
 class BuildPackage(build_py):

@@ -17,13 +17,15 @@ def main() -> int:
     """Say what runs where; 0 when every operator is compiled."""
     package = Path(stn_det.__file__).parent
     where, remedy = library_report()
-    plain = sorted(name for name, kind in status().items() if 'cpu' not in kind.split('+'))
+    devices = {'cpu', 'cuda'} if any((package / 'ops' / 'lib').glob('libstn_det_cuda-*.so')) else {'cpu'}
+    plain = sorted(name for name, kind in status().items() if set(kind.split('+')) != devices)
     print(f'torch {torch.__version__}, stn_det from {package.parent.name}, operators from {Path(where).name} {remedy}')
+    print(f'for CUDA from {Path(library_report("cuda")[0]).name}')
     if 'site-packages' not in package.parts:
         print('stn_det is not the installed one', file=sys.stderr)
         return 1
     if plain:
-        print(f'run in plain PyTorch: {", ".join(plain)}', file=sys.stderr)
+        print(f'not compiled for {" and ".join(sorted(devices))}: {", ".join(plain)}', file=sys.stderr)
         return 1
     return 0
 

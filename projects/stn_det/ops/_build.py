@@ -49,6 +49,7 @@ CUDA_FLAGS = (
     '-std=c++20',
     '-O3',
     '--expt-relaxed-constexpr',
+    '--compress-mode=size',
     '-Xcompiler=-fPIC,-fvisibility=hidden,-Wall',
     '-DSTN_DET_CUDA',
     '-DSTN_DET_ISA=cuda',

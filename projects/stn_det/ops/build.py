@@ -20,11 +20,13 @@ def main() -> int:
         help='compute capabilities to compile for, which implies --cuda (default: those in STN_DET_CUDA_ARCHS, or '
         f'"{" ".join(CUDA_ARCHITECTURES)}"); one takes a sixth of the time',
     )
+    parser.add_argument('--no-cpu', action='store_true', help='leave the library for the CPU as it is')
     parser.add_argument('--out-dir', type=Path, help='folder of the libraries (default: inside the package)')
     parser.add_argument('-v', '--verbose', action='store_true', help='print the commands')
     arguments = parser.parse_args()
     try:
-        print(compile_library(arguments.out_dir, arguments.verbose))
+        if not arguments.no_cpu:
+            print(compile_library(arguments.out_dir, arguments.verbose))
         if arguments.cuda or arguments.cuda_archs:
             wanted = (arguments.cuda_archs or '').replace(';', ' ').replace(',', ' ').split()
             print(compile_cuda_library(arguments.out_dir, arguments.verbose, wanted))
