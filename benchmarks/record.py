@@ -83,6 +83,9 @@ def _relative(argument: str) -> str:
 
 
 def _commit() -> str:
+    """The commit of this checkout; ``STN_DET_COMMIT`` names it for a copy without history."""
+    if os.environ.get('STN_DET_COMMIT'):
+        return os.environ['STN_DET_COMMIT']
     command = ['git', 'describe', '--always', '--dirty']
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     return result.stdout.strip() or 'unknown'

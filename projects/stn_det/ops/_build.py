@@ -136,7 +136,8 @@ def compile_cuda_library(
         libraries = ('-L', scratch, '-L', str(torch / 'lib'), '-ltorch_cuda', '-ltorch_cpu')
         objects = sorted(str(path) for path in Path(scratch).glob('*.o'))
         # With the runtime inside, the library does not ask for one of its own version.
-        link = [nvcc, '-shared', '-cudart', 'static', *objects, '-Xlinker=--no-as-needed', *libraries, '-Xlinker=-s']
+        options = ('-shared', '-cudart', 'static', '-Xlinker=--no-as-needed', '-Xlinker=-s')
+        link = [nvcc, *targets[:1], *options, *objects, *libraries]
         return _link(link, 'cuda', folder, verbose)
 
 
