@@ -31,7 +31,7 @@ HOT = {
         r'attention_backward_value<.*, 4, (true|false), .*PlainSum<float> ?>': (80, r'REDG\.E\.ADD\.F32x4'),
     },
 }
-MOST_SPILLED_BYTES = 16  # numbers that wait while a loop runs
+MOST_SPILLED_BYTES = 4
 
 
 def find_cuobjdump() -> str:

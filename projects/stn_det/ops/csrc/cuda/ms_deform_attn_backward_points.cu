@@ -11,13 +11,13 @@ namespace {
 
 __device__ uint4 zero_page[32];  // what 32 lanes read at a point without corners
 
-struct SharedCorner {
+struct alignas(8) SharedCorner {
   int pixel;  // of the first corner, -1: none
   int steps;  // pixels to the row below, times 2, plus 1 if there is a column to the right
 };
 
 template <typename A>
-struct SharedDots {
+struct alignas(16) SharedDots {
   A at[4];  // of the gradient of the output with the four corners
 };
 

@@ -22,7 +22,7 @@ constexpr int kMostChannels = sizeof(A) == 8 ? 16 : 64;  // of a block
 constexpr unsigned kAll = 0xffffffffu;
 
 template <typename A>
-struct Row {
+struct alignas(2 * sizeof(A)) Row {
   A weight;
   int query;  // of the block
 };

@@ -12,10 +12,10 @@ __device__ uint4 zero_page[32];  // what 32 lanes read at a point without corner
 
 // A point as the lanes of its group need it.
 template <typename A>
-struct SharedWeights {
+struct alignas(16) SharedWeights {
   A at[4];  // top left, top right, bottom left, bottom right
 };
-struct SharedPixel {
+struct alignas(8) SharedPixel {
   int pixel;  // of the first corner, -1: none
   int steps;  // pixels to the row below, times 2, plus 1 if there is a column to the right
 };

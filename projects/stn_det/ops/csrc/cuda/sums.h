@@ -25,8 +25,8 @@ struct PlainSum {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     if constexpr (std::is_same_v<A, float> && kCount % 4 == 0) {
       for (int i = 0; i < kCount; i += 4) {
-        asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(sums + index + i), "f"(terms.at[i]),
-                     "f"(terms.at[i + 1]), "f"(terms.at[i + 2]), "f"(terms.at[i + 3])
+        asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(sums + index + i)),
+                     "f"(terms.at[i]), "f"(terms.at[i + 1]), "f"(terms.at[i + 2]), "f"(terms.at[i + 3])
                      : "memory");
       }
       return;
