@@ -5,8 +5,8 @@ that an edited config is used at once; a wheel gets copies.
 
 The operators are compiled into a wheel where PyTorch can be imported, that is with ``--no-build-isolation``. Where they
 cannot be compiled the package is complete without them and runs in plain PyTorch; ``python -m stn_det.ops.build``
-compiles them later. ``STN_DET_BUILD_OPS=0`` leaves them out. Those for CUDA take minutes: they come along when they were
-built in the checkout before, or with ``STN_DET_BUILD_CUDA=1``.
+compiles them later. ``STN_DET_BUILD_OPS=0`` leaves them out. Those for CUDA take minutes: they come along when they
+were built in the checkout before, or with ``STN_DET_BUILD_CUDA=1``.
 """
 
 import os
