@@ -2,7 +2,7 @@
 
 Usage: python .ci/check_cuda.py projects/stn_det/ops/lib
 
-Needs nvcc, and cuobjdump: on the PATH, or as it comes with triton in the environment of this interpreter.
+Needs nvcc, without which there is nothing to check, and cuobjdump: on the PATH, or as it comes with triton in the environment of this interpreter.
 """
 
 import importlib.util
@@ -102,6 +102,11 @@ def main(arguments: list[str]) -> int:
         print(f'expected one folder, got {len(arguments)}: {arguments}', file=sys.stderr)
         return 2
     library = Path(arguments[0]) / BUILD['library_name']('cuda')
+    try:
+        BUILD['_nvcc']()
+    except BUILD['BuildError'] as error:
+        print(f'nothing to check: {error}')
+        return 0
     if not library.is_file():
         print(f'{library} does not exist; build it: python -m stn_det.ops.build --cuda', file=sys.stderr)
         return 1
