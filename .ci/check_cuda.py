@@ -2,7 +2,8 @@
 
 Usage: python .ci/check_cuda.py projects/stn_det/ops/lib
 
-Needs nvcc, without which there is nothing to check, and cuobjdump: on the PATH, or as it comes with triton in the environment of this interpreter.
+Needs nvcc, without which there is nothing to check, and cuobjdump: on the PATH, or as it comes with triton in the
+environment of this interpreter.
 """
 
 import importlib.util
