@@ -94,6 +94,7 @@ def test_without_offsets_a_depthwise_convolution_with_the_weights_of_the_mask() 
 
 
 @pytest.mark.parametrize('remove_center', [False, True])
+@pytest.mark.usefixtures('deterministic')
 def test_gradcheck(remove_center) -> None:
     geometry = ((3, 3), (2, 1), (1, 1), (1, 1), 2)
     leaves = [part.requires_grad_() for part in inputs(*geometry, remove_center, batch=1)]

@@ -48,6 +48,7 @@ def both(checks, arguments, *options) -> list[tuple[Tensor, Tensor]]:
     # Relative to the largest value. Float32 sums up to 16 taps; the half types add their own rounding of the result.
     [(torch.float64, 1e-12), (torch.float32, 4e-6), (torch.float16, 1e-3), (torch.bfloat16, 8e-3)],
 )
+@pytest.mark.usefixtures('deterministic')
 def test_agrees_with_the_reference_in_float64(checks, dtype, tolerance, channels, antialias) -> None:
     arguments = inputs(dtype, channels=channels, images=8 if channels == 33 else 2, scale=2.4 if antialias else 1.1)
     for mode, padding in CHOICES:
@@ -175,6 +176,7 @@ def test_opcheck(dtype, last) -> None:
         torch.library.opcheck(torch.ops.stn_det.warp_sample_backward.default, arguments)
 
 
+@pytest.mark.usefixtures('deterministic')
 def test_compiles_whole_forward_and_backward(checks) -> None:
     arguments = inputs(torch.float32)
 
