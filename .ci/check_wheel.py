@@ -16,6 +16,7 @@ NEEDED = (
     'stn_det/register.py',
     'stn_det/cli/main.py',
     'stn_det/ops/csrc/cpu/ms_deform_attn_forward_kernel.cpp',
+    'stn_det/ops/csrc/cuda/ms_deform_attn_forward.cu',
     'stn_det/.mim/model-index.yml',
     'stn_det/.mim/tools/train.py',
     'stn_det/.mim/tools/test.py',
