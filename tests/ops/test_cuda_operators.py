@@ -140,7 +140,8 @@ CASES: dict[str, Callable[[], tuple[Callable, list[Tensor]]]] = {
     ),
 }
 # Those whose features may be float16 or bfloat16 while all else stays float32; index of the features.
-HALVES = [name for name in CASES if name.startswith(('ms_', 'fused', 'deform', 'warp', 'roi'))]
+# Not the maximum: features that rounding makes equal make another of them the largest.
+HALVES = [name for name in CASES if name.startswith(('ms_', 'fused', 'deform', 'warp', 'roi')) and 'max' not in name]
 
 
 def as_arguments(parts: Sequence[Tensor], dtype: torch.dtype, device: str = DEVICE) -> list[Tensor]:
@@ -194,8 +195,6 @@ def test_sixteen_bits_keep_their_precision(name, dtype, tolerance, monkeypatch) 
     function, parts = CASES[name]()
     parts = [part.float().double() if part.is_floating_point() else part for part in parts]
     parts[0] = parts[0].to(dtype).double()
-    if name == 'roi_align, max':
-        pytest.skip('equal features make another of them the largest')
     found = gradients(function, as_arguments(parts, dtype))
     monkeypatch.setattr(_library, '_on_cpu', frozenset())
     assert_near(found, gradients(function, as_arguments(parts, torch.float64, 'cpu')), tolerance)

@@ -9,21 +9,13 @@
 namespace stn_det::cuda {
 namespace {
 
-__device__ uint4 zero_page[32];  // what 32 lanes read at a point without corners
-
-struct alignas(8) SharedCorner {
-  int pixel;  // of the first corner, -1: none
-  int steps;  // pixels to the row below, times 2, plus 1 if there is a column to the right
-};
-
 template <typename A>
 struct alignas(16) SharedDots {
   A at[4];  // of the gradient of the output with the four corners
 };
 
-constexpr int kPitch = kChunk + 1;
 template <typename A>
-constexpr int kSharedBytesPerPoint = sizeof(SharedDots<A>) + sizeof(SharedCorner);
+constexpr int kSharedBytesPerPoint = sizeof(SharedDots<A>) + sizeof(SharedPixel);
 
 // Adds the sums over the lanes of a group of four numbers to dots (or sets dots if `first`).
 template <typename A>
@@ -58,8 +50,8 @@ __global__ void __launch_bounds__(kGroupThreads, 3) attention_backward_points(
   const int groups = static_cast<int>(blockDim.x) / lanes, lane = static_cast<int>(threadIdx.x) % lanes;
   const int group = static_cast<int>(threadIdx.x) / lanes;
   SharedDots<A>* dots = reinterpret_cast<SharedDots<A>*>(memory) + group * kPitch;
-  SharedCorner* corners =
-      reinterpret_cast<SharedCorner*>(memory + groups * kPitch * sizeof(SharedDots<A>)) + group * kPitch;
+  SharedPixel* corners =
+      reinterpret_cast<SharedPixel*>(memory + groups * kPitch * sizeof(SharedDots<A>)) + group * kPitch;
   LevelShape* levels = reinterpret_cast<LevelShape*>(memory + groups * kPitch * kSharedBytesPerPoint<A>);
   const bool ordered = read_levels(args, levels);
   const GroupPlace place = place_group(args, levels, ordered, group, groups, 1);
@@ -85,11 +77,7 @@ __global__ void __launch_bounds__(kGroupThreads, 3) attention_backward_points(
       const LevelShape shape = levels[level];
       A x, y;
       source.locate(begin + i, level, x, y);
-      const PointTaps<A> across = find_point_taps(x, shape.width), down = find_point_taps(y, shape.height);
-      const bool inside = across.first >= 0 && down.first >= 0;
-      corners[i] = {
-          inside ? shape.start + down.first * shape.width + across.first : -1,
-          inside ? 2 * (down.both ? shape.width : 0) + across.both : 0};
+      corners[i] = pixel_of(shape, find_point_taps(x, shape.width), find_point_taps(y, shape.height));
     }
     __syncwarp();
     for (int part = 0; part < parts; ++part) {
@@ -99,7 +87,7 @@ __global__ void __launch_bounds__(kGroupThreads, 3) attention_backward_points(
       if (reads) grad = load_pack<T, kPack>(grad_output + channel);
 #pragma unroll 2
       for (int i = 0; i < length; ++i) {
-        const SharedCorner corner = corners[i];
+        const SharedPixel corner = corners[i];
         const T* top = corner.pixel < 0 || !reads ? zeros : value + corner.pixel * stride + channel;
         const T* bottom = top + (reads ? (corner.steps >> 1) * stride : 0);
         const int64_t right = reads ? (corner.steps & 1) * stride : 0;

@@ -8,22 +8,14 @@
 namespace stn_det::cuda {
 namespace {
 
-__device__ uint4 zero_page[32];  // what 32 lanes read at a point without corners
-
 // A point as the lanes of its group need it.
 template <typename A>
 struct alignas(16) SharedWeights {
   A at[4];  // top left, top right, bottom left, bottom right
 };
-struct alignas(8) SharedPixel {
-  int pixel;  // of the first corner, -1: none
-  int steps;  // pixels to the row below, times 2, plus 1 if there is a column to the right
-};
 
 template <typename A>
 constexpr int kSharedBytesPerPoint = sizeof(SharedWeights<A>) + sizeof(SharedPixel);
-// One point more than there are, so that groups begin in different banks.
-constexpr int kPitch = kChunk + 1;
 
 template <typename T, int kPack, bool kFused>
 __global__ void __launch_bounds__(kGroupThreads, 4) attention_forward(AttentionArgs args, int lanes, int parts) {
@@ -65,9 +57,7 @@ __global__ void __launch_bounds__(kGroupThreads, 4) attention_forward(AttentionA
       const A lower = inside ? weight * down.high : upper;
       const A left = inside ? across.low : A(1), right = inside ? across.high : A(1);
       weights[i] = {{upper * left, upper * right, lower * left, lower * right}};
-      pixels[i] = {
-          inside ? shape.start + down.first * shape.width + across.first : -1,
-          inside ? 2 * (down.both ? shape.width : 0) + across.both : 0};
+      pixels[i] = pixel_of(shape, across, down);
     }
     __syncwarp();
     if (reads) {

@@ -77,6 +77,18 @@ __device__ __forceinline__ int64_t banded_query(int64_t index, const LevelShape*
   return index;
 }
 
+// What lanes read at a point without corners: 16 bytes each. Every file has its own.
+[[maybe_unused]] static __device__ uint4 zero_page[32];
+
+// Where the lanes of a group read a point.
+struct alignas(8) SharedPixel {
+  int pixel;  // of the first corner, -1: none
+  int steps;  // pixels to the row below, times 2, plus 1 if there is a column to the right
+};
+
+// One record more than a chunk has points, so that groups begin in different banks.
+constexpr int kPitch = kChunk + 1;
+
 // Two neighbouring pixels of one axis that a point reads.
 template <typename A>
 struct PointTaps {
@@ -96,6 +108,13 @@ __device__ __forceinline__ PointTaps<A> find_point_taps(A at, int size) {
   if (left < 0) return {0, false, part, 0, 1, 0};
   if (left + 1 >= size) return {left, false, 1 - part, 0, -1, 0};
   return {left, true, 1 - part, part, -1, 1};
+}
+
+template <typename A>
+__device__ __forceinline__ SharedPixel pixel_of(
+    const LevelShape& shape, const PointTaps<A>& across, const PointTaps<A>& down) {
+  if (across.first < 0 || down.first < 0) return {-1, 0};
+  return {shape.start + down.first * shape.width + across.first, 2 * (down.both ? shape.width : 0) + across.both};
 }
 
 // Sampling points of one (query, head), in either form of the arguments.
