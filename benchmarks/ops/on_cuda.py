@@ -172,7 +172,7 @@ def convolution_cases(device: str, small: bool) -> Iterator[GpuCase]:
 
 
 def warp_cases(device: str, small: bool) -> Iterator[GpuCase]:
-    """An affine warp of feature maps and of images."""
+    """An affine warp of feature maps and of images, and the same with given points that waver."""
     for channels, size in ((4, 16),) if small else ((64, 256), (3, 1024)):
         for dtype in (torch.float32, torch.bfloat16):
             image = torch.randn(8, channels, size, size, device=device).to(dtype)
@@ -191,6 +191,26 @@ def warp_cases(device: str, small: bool) -> Iterator[GpuCase]:
             shape = f'8 x {channels} x {size} x {size}'
             functions = {'stn_det': ours, 'affine_grid, grid_sample': peer}
             yield GpuCase('warp_sample', shape, dtype, 'near', functions, [image, turn], (2 * nbytes, 4 * nbytes))
+            yield _remap_case(shape, image, turn[0])
+
+
+def _remap_case(shape: str, image: Tensor, turn: Tensor) -> GpuCase:
+    """The points of the turn with waves of 4 pixels, as a flow or a spline has them."""
+    size = image.shape[2]
+    ticks = torch.arange(size, device=image.device) + 0.5
+    y, x = torch.meshgrid(ticks, ticks, indexing='ij')
+    flow = torch.stack([torch.sin(y / 20), torch.cos(x / 25)], -1)
+    points = torch.stack([x, y], -1) @ turn[:, :2].T + turn[:, 2] + 4 * flow
+
+    def peer(x: Tensor, p: Tensor) -> Tensor:
+        return F.grid_sample(x, (2 * p / size - 1).to(x.dtype), align_corners=False)
+
+    points = points.expand(image.shape[0], -1, -1, -1).contiguous()
+    moved = 2 * image.numel() * image.element_size()
+    places = points.numel() * points.element_size()
+    functions = {'stn_det': ops.remap, 'grid_sample': peer}
+    counted = moved + places, 2 * moved + 2 * places
+    return GpuCase('remap', shape, image.dtype, 'near', functions, [image, points], counted)
 
 
 def rotated_cases(device: str, small: bool) -> Iterator[GpuCase]:

@@ -1,4 +1,4 @@
-"""The fused warp against a grid of coordinates and ``grid_sample``."""
+"""The fused warp and reading at given points, against a grid of coordinates and ``grid_sample``."""
 
 import math
 from collections.abc import Iterator
@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ops.case import Case, backward_of
-from stn_det.ops import warp_sample
+from ops.case import Case, backward_of, both_passes
+from stn_det.ops import remap, warp_sample
+from stn_det.ops.reference.remap import remap_reference
 from stn_det.ops.reference.warp_sample import warp_sample_reference
 
 SHAPE = (8, 64, 256, 256)
@@ -44,8 +45,35 @@ def on_projected_grid(image: Tensor, matrix: Tensor, mode: str) -> Tensor:
     return F.grid_sample(image, grid.view(-1, height, width, 2), mode=mode, align_corners=False)
 
 
+def waves() -> Tensor:
+    """Points (8, 256, 256, 2): the turn above with waves of 4 pixels, as a flow or a spline has them."""
+    height, width = SHAPE[2:]
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing='ij')
+    points = torch.stack([x, y, torch.ones_like(x)], -1).view(-1, 3) @ turn(0.0)[0].T
+    flow = torch.stack([torch.sin(y / 20), torch.cos(x / 25)], -1)
+    return (points.view(height, width, 2) + 4 * flow).repeat(SHAPE[0], 1, 1, 1)
+
+
+def on_grid(image: Tensor, points: Tensor, mode: str) -> Tensor:
+    """At points in pixels, brought to a grid from -1 to 1."""
+    extent = points.new_tensor([image.shape[3], image.shape[2]])
+    return F.grid_sample(image, 2 * points / extent - 1, mode=mode, align_corners=False)
+
+
 def cases() -> Iterator[Case]:
-    """8 x 64 x 256 x 256: affine and projective bilinear, both directions; affine bicubic forward."""
+    """8 x 64 x 256 x 256: affine, projective and given points bilinear, both directions; affine bicubic forward."""
+    yield from warp_cases()
+    functions = {
+        'stn_det': remap,
+        'grid_sample': partial(on_grid, mode='bilinear'),
+        'stn_det, plain PyTorch': partial(remap_reference, mode='bilinear', padding_mode='zeros'),
+    }
+    image = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
+    yield from both_passes('remap', 'bilinear, 8 x 64 x 256 x 256', functions, [image, waves()], 2e-3)
+
+
+def warp_cases() -> Iterator[Case]:
+    """Maps that a matrix gives."""
     image = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
     size = SHAPE[2:]
     for name, mode, slant, peer_name, peer, backward in (

@@ -13,6 +13,7 @@ from stn_det.ops.nms_match import nms_match
 from stn_det.ops.nms_quadri import nms_quadri
 from stn_det.ops.nms_rotated import nms_rotated
 from stn_det.ops.quadri_iou import quadri_iou
+from stn_det.ops.remap import remap
 from stn_det.ops.roi_align import roi_align
 from stn_det.ops.roi_align_rotated import roi_align_rotated
 from stn_det.ops.rotated_iou_giou import rotated_iou_giou
@@ -33,6 +34,7 @@ __all__ = [
     'nms_quadri',
     'nms_rotated',
     'quadri_iou',
+    'remap',
     'roi_align',
     'roi_align_rotated',
     'rotated_iou_giou',

@@ -16,6 +16,7 @@ OPERATORS = {
     'nms_quadri': '',
     'nms_rotated': '',
     'quadri_iou': '',
+    'remap': '',
     'roi_align': '',
     'roi_align_rotated': '',
     'rotated_iou_giou': '',

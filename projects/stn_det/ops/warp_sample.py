@@ -113,7 +113,8 @@ def _check_matrix(matrix: Tensor, input: Tensor) -> Tensor:
     return matrix
 
 
-def _new_image(like: Tensor, channels_last: bool, height: int, width: int) -> Tensor:
+def new_image(like: Tensor, channels_last: bool, height: int, width: int) -> Tensor:
+    """An empty tensor (N, C, height, width) with the images, channels and dtype of ``like``, for fake kernels."""
     images, channels = like.shape[:2]
     if channels_last:
         return like.new_empty(images, height, width, channels).permute(0, 3, 1, 2)
@@ -123,7 +124,7 @@ def _new_image(like: Tensor, channels_last: bool, height: int, width: int) -> Te
 def _fake(
     input: Tensor, matrix: Tensor, height: int, width: int, mode: int, padding: int, antialias: bool, last: bool
 ) -> Tensor:
-    return _new_image(input, last, height, width)
+    return new_image(input, last, height, width)
 
 
 def _fake_backward(
@@ -138,7 +139,7 @@ def _fake_backward(
     to_matrix: bool,
     deterministic: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    grad_input = _new_image(input, last, *input.shape[2:]) if to_input else input.new_empty(0)
+    grad_input = new_image(input, last, *input.shape[2:]) if to_input else input.new_empty(0)
     return grad_input, matrix.new_empty(matrix.shape if to_matrix else 0)
 
 

@@ -21,7 +21,7 @@ def warp_sample_reference(
     input: Tensor, matrix: Tensor, out_size: tuple[int, int], mode: str, padding_mode: str, antialias: bool
 ) -> Tensor:
     """:func:`stn_det.ops.warp_sample` after its checks; matrix (N, 2 or 3, 3) float64, one for each image."""
-    images, channels, height, width = input.shape
+    images, channels = input.shape[:2]
     if input.numel() == 0 or out_size[0] * out_size[1] == 0:
         nothing = input.flatten()[:0].sum() + matrix.flatten()[:0].sum()  # gives both a gradient
         return nothing.to(input.dtype).expand(images, channels, *out_size).clone()
@@ -29,9 +29,28 @@ def warp_sample_reference(
     square = _finite_square(matrix, finite)
     image, x, y, counts = destination_points(square.detach(), finite, out_size, antialias)
     x, y, before = _locate(square[image], x, y, out_size)
-    before = before & finite[image]
-    columns, weights_x = axis_taps(x, before, width, mode, padding_mode)
-    rows, weights_y = axis_taps(y, before, height, mode, padding_mode)
+    output = sample_points(input, image, x, y, before & finite[image], counts, mode, padding_mode)
+    return output.view(images, *out_size, channels).permute(0, 3, 1, 2).contiguous()
+
+
+def sample_points(
+    input: Tensor, image: Tensor, x: Tensor, y: Tensor, valid: Tensor, counts: Tensor, mode: str, padding_mode: str
+) -> Tensor:
+    """Means of the samples at the points of each bag.
+
+    Args:
+        input: (N, C, H, W).
+        image: (P,) int64, the image that a point reads.
+        x, y: (P,) coordinates as indices: 0 is the centre of the first pixel.
+        valid: (P,) bool, the points that read anything.
+        counts: (B,) int64, the number of points of each bag, in their order.
+
+    Returns:
+        (B, C), the dtype of ``input``.
+    """
+    height, width = input.shape[2:]
+    columns, weights_x = axis_taps(x, valid, width, mode, padding_mode)
+    rows, weights_y = axis_taps(y, valid, height, mode, padding_mode)
     dtype = torch.float64 if input.dtype == torch.float64 else torch.float32
     index = image[:, None, None] * (height * width) + rows[:, :, None] * width + columns[:, None, :]  # (P, K, K)
     share = counts.to(weights_x.dtype).reciprocal().repeat_interleave(counts)
@@ -39,8 +58,7 @@ def warp_sample_reference(
     table = pixel_table(input).to(dtype)
     index, weights, table = _skip_unread(index.flatten(), weights.flatten().to(dtype), table)
     starts = (counts.cumsum(0) - counts) * (rows.shape[1] * columns.shape[1])
-    output = bag_sum(table, index, weights, starts)
-    return output.view(images, *out_size, channels).permute(0, 3, 1, 2).contiguous().to(input.dtype)
+    return bag_sum(table, index, weights, starts).to(input.dtype)
 
 
 def destination_points(
