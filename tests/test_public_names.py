@@ -14,6 +14,7 @@ MODULES = (
     'stn_det.ops',
     'stn_det.ops.modules',
     'stn_det.geometry',
+    'stn_det.geometry.warp',
     'stn_det.structures',
     'stn_det.evaluation.functional',
     'stn_det.datasets.scenes',
