@@ -39,3 +39,7 @@ class MissingOperatorError(StnDetError, NotImplementedError):
 
 class MissingDependencyError(StnDetError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
+
+
+class WarpCollapseError(StnDetError, RuntimeError):
+    """A spatial transformer shrinks images or pushes them out of the frame instead of learning a pose."""

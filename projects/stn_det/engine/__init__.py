@@ -1,6 +1,14 @@
 """Training machinery: hooks, optimiser wrapper, resuming."""
 
-from .hooks import ChannelsLastHook, FiniteLossHook, FoldNormHook, ProgressBarHook, fold_norms
+from .hooks import (
+    ChannelsLastHook,
+    FiniteLossHook,
+    FoldNormHook,
+    ProgressBarHook,
+    WarpGuardHook,
+    WarpWarmupHook,
+    fold_norms,
+)
 from .optim import AutocastOptimWrapper
 
 __all__ = [
@@ -9,5 +17,7 @@ __all__ = [
     'FiniteLossHook',
     'FoldNormHook',
     'ProgressBarHook',
+    'WarpGuardHook',
+    'WarpWarmupHook',
     'fold_norms',
 ]

@@ -4,5 +4,14 @@ from .channels_last import ChannelsLastHook
 from .finite_loss import FiniteLossHook
 from .fold_norm import FoldNormHook, fold_norms
 from .progress_bar import ProgressBarHook
+from .spatial_transformer import WarpGuardHook, WarpWarmupHook
 
-__all__ = ['ChannelsLastHook', 'FiniteLossHook', 'FoldNormHook', 'ProgressBarHook', 'fold_norms']
+__all__ = [
+    'ChannelsLastHook',
+    'FiniteLossHook',
+    'FoldNormHook',
+    'ProgressBarHook',
+    'WarpGuardHook',
+    'WarpWarmupHook',
+    'fold_norms',
+]
