@@ -141,11 +141,11 @@ class WarpGuardHook(Hook):
         self.outside.add(name)
 
 
-def _transformer(model: nn.Module) -> nn.Module:
-    model = model.module if is_model_wrapper(model) else model
-    transformer = getattr(model, 'transformer', None)
+def _transformer(model: nn.Module) -> Any:
+    whole: Any = model.module if is_model_wrapper(model) else model
+    transformer = getattr(whole, 'transformer', None)
     if transformer is None or not hasattr(transformer, 'frozen'):
         raise ConfigError(
-            f'{type(model).__name__} has no spatial transformer; remove WarpWarmupHook, or use STNDetector'
+            f'{type(whole).__name__} has no spatial transformer; remove WarpWarmupHook, or use STNDetector'
         )
     return transformer
