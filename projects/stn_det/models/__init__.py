@@ -2,12 +2,16 @@
 
 from .dense_heads import OrientedPointHead
 from .losses import GaussianBoxLoss, OrientedIoULoss
+from .stn import LocalizationNetwork, OrientationLocalizer, SpatialTransformer
 from .task_modules import OrientedPointCoder, RotatedTaskAlignedAssigner
 
 __all__ = [
     'GaussianBoxLoss',
+    'LocalizationNetwork',
+    'OrientationLocalizer',
     'OrientedIoULoss',
     'OrientedPointCoder',
     'OrientedPointHead',
     'RotatedTaskAlignedAssigner',
+    'SpatialTransformer',
 ]
