@@ -75,6 +75,7 @@ def test_composition_reads_like_matrices():
         (then @ first).transform_points(points), then.transform_points(first.transform_points(points))
     )
     assert isinstance(then @ first, MatrixWarp)
+    assert torch.equal(then.after(first).dst_from_src, (then @ first).dst_from_src)
 
 
 def test_rboxes_are_exact_under_a_similarity():
@@ -207,7 +208,7 @@ def test_gradient_reaches_parameters_through_images_and_boxes():
 def test_compiles_without_a_break():
     def move(raw, images):
         warp = MatrixWarp.from_parameters(bound(raw, 'similarity'), 'similarity', (16, 20))
-        return warp.transform_images(images), warp.coverage()
+        return warp.transform_images(images), warp.coverage(), warp.after(warp).at_stride(4).dst_from_src
 
     raw, images = torch.full((2, 4), 0.1), torch.rand(2, 3, 16, 20)
     compiled = torch.compile(move, fullgraph=True, backend='aot_eager')

@@ -75,6 +75,10 @@ class Warp(ABC):
 
     def __matmul__(self, first: Warp) -> Warp:
         """``c_from_b @ b_from_a`` is ``c_from_a``: the right one acts first, as for matrices."""
+        return self.after(first)
+
+    def after(self, first: Warp) -> Warp:
+        """``self @ first``, in words that :func:`torch.compile` can follow: these maps act after those of ``first``."""
         from .composite import CompositeWarp  # which is a warp itself
 
         return CompositeWarp(first, self)
@@ -261,7 +265,8 @@ class Warp(ABC):
         from .matrix import MatrixWarp  # which is a warp itself
 
         down = MatrixWarp.scaling(len(self), self.dst_size, 1 / stride, device=self.device)
-        return down @ self @ MatrixWarp.scaling(len(self), self.src_size, 1 / stride, device=self.device).inverse()
+        up = MatrixWarp.scaling(len(self), self.src_size, 1 / stride, device=self.device).inverse()
+        return down.after(self).after(up)
 
     def frame_points(self, grid: int) -> Tensor:
         """Centres (N, grid * grid, 2) of grid x grid equal parts of the source frame, float64."""

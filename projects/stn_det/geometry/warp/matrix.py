@@ -65,9 +65,10 @@ class MatrixWarp(Warp):
         part = self.dst_from_src[index]
         return MatrixWarp(part.view(-1, 3, 3), self.src_size, self.dst_size)
 
-    def __matmul__(self, first: Warp) -> Warp:
+    def after(self, first: Warp) -> Warp:
+        """These maps after those of ``first``: one matrix if both are, and so the same as ``self @ first``."""
         if not isinstance(first, MatrixWarp):
-            return super().__matmul__(first)
+            return super().after(first)
         with torch.autocast(self.device.type, enabled=False):
             product = self.dst_from_src @ first.dst_from_src
         return MatrixWarp(product, first.src_size, self.dst_size)
