@@ -1,6 +1,7 @@
 """Modules that mmdet builds from configs; importing this room registers them."""
 
 from .dense_heads import OrientedPointHead
+from .detectors import STNDetector
 from .losses import GaussianBoxLoss, OrientedIoULoss
 from .stn import LocalizationNetwork, OrientationLocalizer, SpatialTransformer
 from .task_modules import OrientedPointCoder, RotatedTaskAlignedAssigner
@@ -13,5 +14,6 @@ __all__ = [
     'OrientedPointCoder',
     'OrientedPointHead',
     'RotatedTaskAlignedAssigner',
+    'STNDetector',
     'SpatialTransformer',
 ]
