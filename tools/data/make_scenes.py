@@ -2,6 +2,7 @@
 
     python tools/data/make_scenes.py data/scenes/train --num-images 400 --seed 1
     python tools/data/make_scenes.py data/scenes/pairs --num-images 50 --second infrared --obliquity 0 40
+    python tools/data/make_scenes.py data/upright/train --num-images 400 --yaw -5 5 --sun-azimuth 110 160
 
 Run the same command again to continue after an interruption, or with a larger --num-images to add scenes.
 """
@@ -30,6 +31,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         ('gsd', 'metres per pixel'),
         ('yaw', 'rotation of the scene in degrees'),
         ('obliquity', 'tilt of the line of sight in degrees'),
+        ('tilt-azimuth', 'direction of that tilt in the image, degrees clockwise from up'),
+        ('sun-azimuth', 'direction towards the sun, degrees clockwise from the top of an unturned scene'),
         ('noise', 'sensor noise in grey levels'),
     ):
         parser.add_argument(f'--{name}', type=float, nargs=2, metavar=('LOW', 'HIGH'), help=meaning)
@@ -40,7 +43,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = parse_arguments(arguments)
-    names = ('size', 'density', 'second', 'gsd', 'yaw', 'obliquity', 'noise')
+    names = ('size', 'density', 'second', 'gsd', 'yaw', 'obliquity', 'tilt_azimuth', 'sun_azimuth', 'noise')
     settings = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if options.kinds:
         settings['kinds'] = dict.fromkeys(options.kinds, 1.0)

@@ -1,5 +1,6 @@
 """Transforms of images with oriented boxes; importing this package registers them with mmdet."""
 
+from .camera import SetCamera
 from .convert import ConvertBoxType
 from .crop import OrientedRandomCrop
 from .filter_boxes import FilterOrientedBoxes
@@ -16,4 +17,5 @@ __all__ = [
     'OrientedRandomCrop',
     'OrientedRandomRotate',
     'RandomQuarterTurn',
+    'SetCamera',
 ]

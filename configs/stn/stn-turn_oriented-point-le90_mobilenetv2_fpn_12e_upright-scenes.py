@@ -1,0 +1,17 @@
+# A spatial transformer stands images upright before the detector sees them. It learns what upright is from the training
+# images alone, which are: it scores 16 turns of a thumbnail, and the untouched one is the right one.
+_base_ = './oriented-point-le90_mobilenetv2_fpn_12e_upright-scenes.py'
+model = dict(
+    _delete_=True,
+    type='STNDetector',
+    detector={{_base_.model}},
+    transformer=dict(
+        type='SpatialTransformer',
+        family='rotation',
+        localizer=None,
+        orientation=dict(type='OrientationLocalizer', num_orientations=16),
+        thumbnail=64,  # pixels
+    ),
+    signals=[dict(type='PriorSignal')],
+)
+custom_hooks = [dict(type='WarpGuardHook')]

@@ -1,0 +1,13 @@
+# Both: images turned by any angle in training, and a spatial transformer that is told by how much they were turned.
+_base_ = './stn-turn_oriented-point-le90_mobilenetv2_fpn_12e_upright-scenes.py'
+model = dict(signals=[dict(type='MetadataSignal')])
+train_pipeline = [
+    dict(type='LoadCheckedImage'),
+    dict(type='LoadAnnotations', with_bbox=True, box_type='qbox'),
+    dict(type='ConvertBoxType', box_type_mapping=dict(gt_bboxes='rbox')),
+    dict(type='SetCamera', north=0.0),
+    dict(type='OrientedRandomRotate', prob=1.0, angle_range=180, border_value=(104, 116, 124)),  # ImageNet's mean, BGR
+    dict(type='FilterOrientedBoxes', min_size=2),
+    dict(type='PackDetInputs', meta_keys=('img_path', 'img_shape', 'ori_shape', 'camera', 'homography_matrix')),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
