@@ -1,0 +1,17 @@
+"""The snippets of docs/spatial_transformers.md run, one after the other."""
+
+import re
+from pathlib import Path
+
+PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'spatial_transformers.md'
+SNIPPETS = list(re.finditer(r'^```python\n(.*?)^```$', PAGE.read_text(encoding='utf-8'), re.MULTILINE | re.DOTALL))
+
+
+def test_snippets_run() -> None:
+    names: dict = {'__name__': 'spatial_transformers'}
+    for snippet in SNIPPETS:
+        assert 'assert ' in snippet[1]
+        # Blank lines in front, so that a traceback shows the line of the page.
+        lines = snippet.string.count('\n', 0, snippet.start(1))
+        exec(compile('\n' * lines + snippet[1], str(PAGE), 'exec'), names)
+    assert len(SNIPPETS) == 3
