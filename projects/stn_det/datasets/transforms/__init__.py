@@ -2,6 +2,7 @@
 
 from .convert import ConvertBoxType
 from .crop import OrientedRandomCrop
+from .distort import DistortImage
 from .filter_boxes import FilterOrientedBoxes
 from .loading import LoadCheckedImage
 from .mosaic import OrientedMosaic
@@ -10,6 +11,7 @@ from .rotate import OrientedRandomRotate
 
 __all__ = [
     'ConvertBoxType',
+    'DistortImage',
     'FilterOrientedBoxes',
     'LoadCheckedImage',
     'OrientedMosaic',
