@@ -55,3 +55,20 @@ def images(tmp_path: Path) -> Path:
     cv2.imwrite(str(folder / 'below' / 'b.jpg'), random.integers(0, 255, (64, 48, 3), dtype=np.uint8))
     (folder / 'notes.txt').write_text('no image')
     return folder
+
+
+@pytest.fixture(scope='session')
+def scene_config(small_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That detector's config with four small generated scenes as its test set, read without worker processes."""
+    from stn_det.apis import load_config
+    from stn_det.datasets.scenes import SceneConfig, write_scenes
+
+    folder = tmp_path_factory.mktemp('scenes')
+    write_scenes(
+        folder / 'val', 4, SceneConfig(size=(128, 128), kinds={'parking': 1.0}), seed=3, workers=1, progress=False
+    )
+    cfg = load_config(small_config)
+    cfg.test_dataloader.update(num_workers=0, persistent_workers=False)
+    cfg.test_dataloader.dataset.data_root = f'{folder}/'
+    cfg.dump(folder / 'scenes.py')
+    return folder / 'scenes.py'

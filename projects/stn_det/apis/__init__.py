@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    'DistortionReport': 'distortion',
     'ImagePrediction': 'predictor',
     'PredictResult': 'predicting',
     'Predictor': 'predictor',
@@ -15,6 +16,7 @@ _HOMES = {
     'TrainResult': 'training',
     'checkpoint_classes': 'classes',
     'config_classes': 'classes',
+    'distortion_benchmark': 'distortion',
     'doctor': 'environment',
     'find_config': 'configs',
     'list_configs': 'configs',

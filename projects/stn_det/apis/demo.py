@@ -1,17 +1,14 @@
 """The demo: scenes are generated, a small detector learns them, its detections are measured and drawn."""
 
-import platform
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
-from .. import __version__
 from ..datasets.scenes import SceneConfig, write_scenes
 from ..errors import MissingDependencyError
 from .classes import load_checkpoint_file
@@ -30,6 +27,7 @@ from .demo_plan import (
 from .files import write_json, write_text
 from .predictor import Predictor
 from .pretrained import fetch_mobilenetv2
+from .provenance import hardware, versions
 from .testing import test
 from .training import train
 
@@ -192,26 +190,12 @@ def _weights(folder: Path) -> dict[str, str] | None:
 
 def _record(result: DemoResult, plan: DemoPlan) -> dict[str, Any]:
     """Everything about a run that a reader of its figures needs."""
-    import mmdet
-    import mmengine
-
     return {
         'metrics': result.metrics,
         'seconds': result.seconds,
         'plan': {**asdict(plan), 'gsd': GSD},
         'config': DEMO_CONFIG,
         'checkpoint': str(result.checkpoint),
-        'versions': {
-            'stn_det': __version__,
-            'python': platform.python_version(),
-            'torch': torch.__version__,
-            'numpy': np.__version__,
-            'mmengine': mmengine.__version__,
-            'mmdet': mmdet.__version__,
-        },
-        'hardware': {
-            'cpu_threads': torch.get_num_threads(),
-            'cpu_capability': torch.backends.cpu.get_cpu_capability(),
-            'gpu': torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        },
+        'versions': versions(),
+        'hardware': hardware(),
     }

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.hooks import Hook
 
 from ..errors import ConfigError, InputError
 from .classes import check_classes, load_checkpoint_file
@@ -68,19 +69,39 @@ def test(
     if tta:
         _use_test_time_augmentation(cfg)
     add_progress_bar(cfg, progress)
-    with on_device(device):
-        runner = build_runner(cfg)
-        if out is not None and Path(out).suffix != '.json':
-            from mmdet.evaluation import DumpDetResults
-
-            runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=str(out)))
-        try:
-            metrics = {name: float(value) for name, value in runner.test().items()}
-        finally:
-            stop_workers(runner)
-    if out is not None and Path(out).suffix == '.json':
+    as_json = out is not None and Path(out).suffix == '.json'
+    metrics = run_test(cfg, device, dump=None if as_json else out)
+    if out is not None and as_json:
         write_json(out, metrics)
     return metrics
+
+
+def run_test(
+    cfg: Config, device: str | None, dump: str | Path | None = None, hooks: Sequence[Hook] = ()
+) -> dict[str, float]:
+    """Run the test loop of a config that is ready for it: weights in ``load_from``, a work directory, a launcher.
+
+    Args:
+        cfg: changed in place by the runner.
+        device: see :func:`test`.
+        dump: receives the predictions in mmdet's format.
+        hooks: more hooks for the runner.
+
+    Returns:
+        Metrics by name.
+    """
+    with on_device(device):
+        runner = build_runner(cfg)
+        for hook in hooks:
+            runner.register_hook(hook)
+        if dump is not None:
+            from mmdet.evaluation import DumpDetResults
+
+            runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=str(dump)))
+        try:
+            return {name: float(value) for name, value in runner.test().items()}
+        finally:
+            stop_workers(runner)
 
 
 # pytest collects functions by this name; this one is not a test.

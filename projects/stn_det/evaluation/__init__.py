@@ -1,5 +1,6 @@
-"""Evaluation of oriented detections: pure functions, and the metric that mmdet configs name."""
+"""Evaluation of oriented detections: pure functions, and the metrics that mmdet configs name."""
 
 from .dota_metric import DOTAMetric
+from .truth_metric import TruthMetric
 
-__all__ = ['DOTAMetric']
+__all__ = ['DOTAMetric', 'TruthMetric']

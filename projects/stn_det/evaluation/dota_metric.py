@@ -89,10 +89,10 @@ class DOTAMetric(BaseMetric):
                 (G, 8) as tensor or box object, ``labels``), and ``img_id`` or ``img_path``.
         """
         for sample in data_samples:
-            name = _image_name(sample)
+            name = image_name(sample)
             result = {'name': name, 'detections': self._detections(sample)}
             if not self.format_only:
-                result['truths'] = _truths(sample, name)
+                result['truths'] = sample_truths(sample, name)
             self.results.append(result)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
@@ -159,7 +159,7 @@ class DOTAMetric(BaseMetric):
         found = sample.get('pred_instances')
         if found is None or any(key not in found for key in ('bboxes', 'scores', 'labels')):
             raise DatasetError(
-                f'image {_image_name(sample)} carries no pred_instances with bboxes, scores and labels; the model must '
+                f'image {image_name(sample)} carries no pred_instances with bboxes, scores and labels; the model must '
                 'return mmdet data samples with predictions'
             )
         boxes, scores, labels = (to_array(found[key]) for key in ('bboxes', 'scores', 'labels'))
@@ -167,7 +167,7 @@ class DOTAMetric(BaseMetric):
         if not finite.all():
             if not self._dropped:
                 print_log(
-                    f'{int((~finite).sum())} detections of image {_image_name(sample)} have a score or box that is '
+                    f'{int((~finite).sum())} detections of image {image_name(sample)} have a score or box that is '
                     'not finite; such detections are left out of the evaluation (said once)',
                     logger='current',
                     level=logging.WARNING,
@@ -177,16 +177,24 @@ class DOTAMetric(BaseMetric):
         return Detections(boxes, scores, labels)
 
 
-def _image_name(sample: Mapping) -> str:
-    """Name of the image without its extension."""
+def image_name(sample: Mapping) -> str:
+    """Name of the image of a sample, without its extension."""
     name = sample.get('img_id')
     if not isinstance(name, str) and sample.get('img_path'):
         name = Path(sample['img_path']).stem
     return str(name)
 
 
-def _truths(sample: Mapping, name: str) -> Truths:
-    """Truths of a sample, difficult ones last."""
+def sample_truths(sample: Mapping, name: str) -> Truths:
+    """Truths of a sample, difficult ones last.
+
+    Args:
+        sample: with ``gt_instances`` and optionally ``ignored_instances``, see :meth:`DOTAMetric.process`.
+        name: of its image, for messages.
+
+    Raises:
+        DatasetError: it carries no truth, or boxes of another kind.
+    """
     truth = sample.get('gt_instances')
     if truth is None or 'bboxes' not in truth:
         raise DatasetError(f'image {name} carries no truth (gt_instances.bboxes); {GT_HELP}')

@@ -6,15 +6,18 @@
 from typing import Any
 
 from .curves import plot_pr_curves, plot_training_curves
+from .distortion_curves import DistortionPanel, plot_distortion_curves
 from .draw import draw_oriented_boxes
 from .gallery import GallerySample, prediction_gallery
 from .palette import class_colors
 
 __all__ = [
+    'DistortionPanel',
     'GallerySample',
     'OrientedVisualizer',
     'class_colors',
     'draw_oriented_boxes',
+    'plot_distortion_curves',
     'plot_pr_curves',
     'plot_training_curves',
     'prediction_gallery',

@@ -1,6 +1,5 @@
 """Curves of a training run and of an evaluation, drawn without touching matplotlib's global state."""
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,16 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from stn_det.errors import InputError
 
-from .files import write_atomically
-from .palette import class_colors
+from .figures import new_figure, paper_colors, save_figure, style_axes
 
-PAPER_LIGHTEST = 74.0
 VALIDATION_STYLES = {
     'AP50': ((0.0, 0.447, 0.698), 'o'),
     'AP75': ((0.835, 0.369, 0.0), 's'),
@@ -89,39 +84,10 @@ def smooth(values: Sequence[float], window: int) -> np.ndarray:
         return (sums[high] - sums[low]) / (counts[high] - counts[low])
 
 
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=130, layout='constrained', facecolor='white')
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _style(axes: Axes, title: str, x_label: str) -> None:
-    axes.set_title(title, loc='left', fontsize=11, fontweight='bold')
-    axes.set_xlabel(x_label)
-    axes.grid(True, color='0.9', linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ('top', 'right'):
-        axes.spines[side].set_visible(False)
-
-
-def _save(figure: Figure, out_file: str | Path) -> Path:
-    buffer = io.BytesIO()
-    suffix = Path(out_file).suffix.lower().lstrip('.')
-    if suffix not in ('png', 'svg', 'pdf', 'jpg', 'jpeg'):
-        raise InputError(f'figure file {Path(out_file).name!r} ends in {suffix!r}; expected .png, .svg, .pdf or .jpg')
-    figure.savefig(buffer, format=suffix)
-    return write_atomically(out_file, buffer.getvalue())
-
-
-def _colors(count: int) -> list[tuple[float, ...]]:
-    """Class colours that show on white paper."""
-    return [tuple(channel / 255 for channel in color) for color in class_colors(count, lightest=PAPER_LIGHTEST)]
-
-
 def _loss_axes(axes: Axes, history: History, x_scale: float, x_label: str) -> None:
     terms = [name for name in history.train if 'loss' in name and name != 'loss']
     names = ['loss', *terms] if len(terms) != 1 else ['loss']
-    tints = [(0.15, 0.15, 0.15), *_colors(len(names) - 1)]
+    tints = [(0.15, 0.15, 0.15), *paper_colors(len(names) - 1)]
     for name, color in zip(names, tints):
         steps, values = history.train[name]
         x = np.array(steps) * x_scale
@@ -135,7 +101,7 @@ def _loss_axes(axes: Axes, history: History, x_scale: float, x_label: str) -> No
     if len(finite):
         # A first spike must not flatten the rest of the curve.
         axes.set_ylim(0, 1.15 * max(np.percentile(finite, 98), 1e-6))
-    _style(axes, 'Training loss (last value)', x_label)
+    style_axes(axes, 'Training loss (last value)', x_label)
     axes.legend(frameon=False, fontsize=9, ncols=1 + len(names) // 6)
 
 
@@ -151,7 +117,7 @@ def _validation_axes(axes: Axes, history: History, x_label: str) -> None:
                 best = int(np.nanargmax(percent))
                 axes.lines[-1].set_label(f'{key}  best {percent[best]:.1f} at {x_label} {steps[best]:g}')
                 axes.plot(steps[best], percent[best], marker, color=color, markersize=9, fillstyle='none')
-    _style(axes, 'Validation (%)', x_label)
+    style_axes(axes, 'Validation (%)', x_label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
     if drawn:
@@ -177,7 +143,7 @@ def plot_training_curves(scalars_json: str | Path, out_file: str | Path, title: 
     history = read_history(scalars_json)
     by_epoch = history.iters_per_epoch is not None
     x_scale, x_label = (1 / history.iters_per_epoch, 'epoch') if history.iters_per_epoch else (1.0, 'iteration')
-    figure = _figure(11, 6.5)
+    figure = new_figure(11, 6.5)
     if title:
         figure.suptitle(title, fontsize=13, fontweight='bold', x=0.01, ha='left')
     grid = figure.add_gridspec(2, 2, width_ratios=(1.5, 1), height_ratios=(1.7, 1))
@@ -186,10 +152,10 @@ def plot_training_curves(scalars_json: str | Path, out_file: str | Path, title: 
     rate = figure.add_subplot(grid[1, 1])
     steps, values = history.train.get('lr', ([], []))
     rate.plot(np.array(steps) * x_scale, values, color=(0.15, 0.15, 0.15), linewidth=1.6)
-    _style(rate, 'Learning rate', x_label)
+    style_axes(rate, 'Learning rate', x_label)
     rate.set_ylim(bottom=0)
     rate.ticklabel_format(axis='y', style='sci', scilimits=(-2, 2), useMathText=True)
-    return _save(figure, out_file)
+    return save_figure(figure, out_file)
 
 
 def plot_pr_curves(
@@ -215,9 +181,9 @@ def plot_pr_curves(
     if not curves:
         raise InputError('plot_pr_curves got no curves; expected at least one class')
     known = average_precisions or {}
-    colors = dict(zip(curves, _colors(len(curves))))
+    colors = dict(zip(curves, paper_colors(len(curves))))
     names = sorted(curves, key=lambda name: -np.nan_to_num(known.get(name, 0.0), nan=-1.0))
-    figure = _figure(7.6, 5.2)
+    figure = new_figure(7.6, 5.2)
     axes = figure.add_subplot()
     for index, name in enumerate(names):
         recall, precision = (np.asarray(part, dtype=np.float64) for part in curves[name])
@@ -229,8 +195,8 @@ def plot_pr_curves(
     axes.set_xlim(0, 1.01)
     axes.set_ylim(0, 1.02)
     axes.set_ylabel('precision')
-    _style(axes, title, 'recall')
+    style_axes(axes, title, 'recall')
     heading = 'AP (%)  class' if known else None
     legend = axes.legend(frameon=False, fontsize=9, loc='upper left', bbox_to_anchor=(1.01, 1.0), title=heading)
     legend.get_title().set_fontsize(9)
-    return _save(figure, out_file)
+    return save_figure(figure, out_file)

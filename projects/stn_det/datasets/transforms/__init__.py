@@ -3,6 +3,7 @@
 from .camera import SetCamera
 from .convert import ConvertBoxType
 from .crop import OrientedRandomCrop
+from .distort import DistortImage
 from .filter_boxes import FilterOrientedBoxes
 from .loading import LoadCheckedImage
 from .mosaic import OrientedMosaic
@@ -11,6 +12,7 @@ from .rotate import OrientedRandomRotate
 
 __all__ = [
     'ConvertBoxType',
+    'DistortImage',
     'FilterOrientedBoxes',
     'LoadCheckedImage',
     'OrientedMosaic',
