@@ -25,6 +25,12 @@ PACKAGES = (
     'mmcv-lite',
     'mmcv',
     'mmdet',
+    'torchvision',
+    'triton',
+    'deformops',
+    'DCNv4',
+    'msda-triton',
+    'ms-deform-attn',
 )
 
 

@@ -1,6 +1,6 @@
 """Multi-scale deformable attention against its form on ``grid_sample``, which is what mmcv falls back to on a CPU."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,17 +15,18 @@ try:
 except ImportError:
     mmcv_attention = None
 
+Sizes = Sequence[Sequence[int]]  # (height, width) of each level
 R50_ENCODER = ((100, 167), (50, 84), (25, 42), (13, 21))  # 800 x 1333, strides 8 to 64
 DOTA_ENCODER = ((128, 128), (64, 64), (32, 32), (16, 16))  # 1024 x 1024
 
 
-def grid_sample_attention(value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
+def grid_sample_attention(value: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor) -> Tensor:
     """Deformable attention as one ``grid_sample`` a level, then a weighted sum."""
     batch, _, heads, channels = value.shape
     queries = locations.shape[1]
     sampled = []
-    parts = value.split([int(height * width) for height, width in shapes], dim=1)
-    for level, (part, (height, width)) in enumerate(zip(parts, shapes.tolist())):
+    parts = value.split([height * width for height, width in sizes], dim=1)
+    for level, (part, (height, width)) in enumerate(zip(parts, sizes)):
         maps = part.flatten(2).transpose(1, 2).reshape(batch * heads, channels, height, width)
         grid = (2 * locations[:, :, :, level] - 1).transpose(1, 2).flatten(0, 1)
         sampled.append(F.grid_sample(maps, grid, mode='bilinear', padding_mode='zeros', align_corners=False))
@@ -34,7 +35,7 @@ def grid_sample_attention(value: Tensor, shapes: Tensor, locations: Tensor, weig
     return output.view(batch, heads * channels, queries).transpose(1, 2).contiguous()
 
 
-def query_inputs(sizes: tuple, queries: int | None, dtype: torch.dtype) -> tuple[Tensor, ...]:
+def query_inputs(sizes: Sizes, queries: int | None, dtype: torch.dtype) -> tuple[Tensor, ...]:
     """Value, shapes, starts, references, offsets and logits of one image, 8 heads of 32 channels, 4 points.
 
     Offsets are those that Deformable DETR starts with, and noise of two pixels.
@@ -61,7 +62,7 @@ def query_inputs(sizes: tuple, queries: int | None, dtype: torch.dtype) -> tuple
     return value, shapes, starts, references[None], offsets[None], logits
 
 
-def attention_inputs(sizes: tuple, queries: int | None, dtype: torch.dtype) -> tuple[Tensor, ...]:
+def attention_inputs(sizes: Sizes, queries: int | None, dtype: torch.dtype) -> tuple[Tensor, ...]:
     """The same with locations and weights in place of references, offsets and logits."""
     value, shapes, starts, references, offsets, logits = query_inputs(sizes, queries, dtype)
     return value, shapes, starts, locate(references, offsets, shapes), logits.softmax(-1).view(offsets.shape[:-1])
@@ -107,8 +108,8 @@ def fused_cases() -> Iterator[Case]:
         ) -> Tensor:
             return ms_deform_attn(v, shapes, starts, locate(r, o, shapes), w.softmax(-1).view(o.shape[:-1]))
 
-        def peer(v: Tensor, r: Tensor, o: Tensor, w: Tensor, shapes: Tensor = shapes) -> Tensor:
-            return grid_sample_attention(v, shapes, locate(r, o, shapes), w.softmax(-1).view(o.shape[:-1]))
+        def peer(v: Tensor, r: Tensor, o: Tensor, w: Tensor, shapes: Tensor = shapes, sizes: Sizes = sizes) -> Tensor:
+            return grid_sample_attention(v, sizes, locate(r, o, shapes), w.softmax(-1).view(o.shape[:-1]))
 
         functions = {'stn_det': ours, 'grid_sample': peer, 'stn_det, not fused': unfused}
         yield from both_passes('ms_deform_attn_fused', name, functions, [value, references, offsets, logits], 1e-4)
@@ -130,8 +131,8 @@ def given_cases() -> Iterator[Case]:
         def python(v: Tensor, p: Tensor, w: Tensor, shapes: Tensor = shapes, starts: Tensor = starts) -> Tensor:
             return ms_deform_attn_reference(v, shapes, starts, p, w)
 
-        def peer(v: Tensor, p: Tensor, w: Tensor, shapes: Tensor = shapes) -> Tensor:
-            return grid_sample_attention(v.float(), shapes, p, w)
+        def peer(v: Tensor, p: Tensor, w: Tensor, sizes: Sizes = sizes) -> Tensor:
+            return grid_sample_attention(v.float(), sizes, p, w)
 
         leaves = [value, locations, weights]
         functions = {'stn_det': ours, 'grid_sample': peer, 'stn_det, plain PyTorch': python}
