@@ -49,6 +49,10 @@ std::tuple<Tensor, Tensor> remap_backward(
   } else if (to_points) {
     grad_points = torch::stable::new_zeros(points, {args.images, height, width, 2});
   }
+  const int64_t parts = kOnCuda && args.grad_points != nullptr ? WarpGrid(args).parts : 1;
+  Tensor partial = torch::stable::new_empty(
+      input, {parts > 1 ? parts : 0, args.images, height, width, 2}, torch::headeronly::ScalarType::Double);
+  if (parts > 1) args.partial_slopes = static_cast<double*>(partial.mutable_data_ptr());
   STN_DET_RUN(remap_backward, args);
   return {grad_input.gradient, grad_points};
 }

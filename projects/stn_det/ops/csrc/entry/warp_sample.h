@@ -34,10 +34,7 @@ struct WarpArgs : Machine {
   Element element;            // of all tensors but the matrices and points
   const void* input;          // (N, C, H, W)
   Strides input_strides;
-  const double* matrix;       // (N, 2 or 3, 3), destination to source; or null and
-  const void* points;         // (N, h, w, 2), in the source, in continuous pixels
-  PointStrides points_strides;
-  Element points_element;     // float64 or float32
+  const double* matrix;       // (N, 2 or 3, 3), destination to source; null where there are points
   void* output;               // (N, C, h, w), forward only
   Strides output_strides;
   const void* grad_output;    // (N, C, h, w), backward only
@@ -45,10 +42,15 @@ struct WarpArgs : Machine {
   void* grad_input;           // (N, C, H, W), or null
   Strides grad_input_strides;
   double* grad_matrix;        // as matrix, or null
-  void* grad_points;          // (N, h, w, 2) of the dtype of points, contiguous, or null
   // CUDA:
   void* sums;                 // zeros: grad_input's sums and layout, grad_input itself unless that is 16 bits wide
   double* partial_sums;       // (N, WarpGrid::blocks(), 9), of grad_matrix; null where it is or is 0
+  // Instead of a matrix:
+  const void* points;         // (N, h, w, 2), in the source, in continuous pixels
+  PointStrides points_strides;
+  Element points_element;     // float64 or float32
+  void* grad_points;          // (N, h, w, 2) of the dtype of points, contiguous, or null
+  double* partial_slopes;     // CUDA: (WarpGrid::parts, N, h, w, 2), of grad_points; null where there is one part
 };
 
 // How kernels of CUDA share an image out to blocks: tiles of the destination times ranges of channels. The rule goes by
