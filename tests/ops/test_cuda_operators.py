@@ -88,6 +88,11 @@ def matrices(rows: int) -> Tensor:
     return torch.stack([affine, affine.roll(1, 1).abs() * 0.1 + torch.eye(3, dtype=torch.float64)])[:, :rows]
 
 
+def given_points() -> Tensor:
+    """Points (2, 33, 45, 2) in and around images of 40 x 50."""
+    return draw(2, 33, 45, 2, seed=6) * torch.tensor([60.0, 48.0], dtype=torch.float64) - 5
+
+
 def convolve(image: Tensor, offset: Tensor, weight: Tensor, mask: Tensor) -> Tensor:
     """Deformable convolution v2 with two groups of offsets."""
     return ops.deform_conv2d(image, offset, weight, None, 1, 1, 1, mask, 1, 2)
@@ -120,6 +125,11 @@ CASES: dict[str, Callable[[], tuple[Callable, list[Tensor]]]] = {
         lambda x, m: ops.warp_sample(x, m, (13, 15), 'bilinear', 'border', True),
         [draw(2, 5, 40, 50), matrices(3) * torch.tensor([2.5, 2.5, 1.0], dtype=torch.float64)],
     ),
+    'remap': lambda: (ops.remap, [draw(2, 5, 40, 50), given_points()]),
+    'remap, bicubic': lambda: (
+        lambda x, p: ops.remap(x, p, 'bicubic', 'reflection'),
+        [draw(2, 24, 40, 50).contiguous(memory_format=torch.channels_last), given_points()],
+    ),
     'roi_align': lambda: (partial(pool, 'avg'), [draw(2, 12, 40, 50), rois(False)]),
     'roi_align, max': lambda: (partial(pool, 'max'), [draw(2, 12, 40, 50), rois(False)]),
     'roi_align_rotated': lambda: (partial(pool, 'rotated'), [draw(2, 12, 40, 50), rois(True)]),
@@ -141,7 +151,9 @@ CASES: dict[str, Callable[[], tuple[Callable, list[Tensor]]]] = {
 }
 # Those whose features may be float16 or bfloat16 while all else stays float32; index of the features.
 # Not the maximum: features that rounding makes equal make another of them the largest.
-HALVES = [name for name in CASES if name.startswith(('ms_', 'fused', 'deform', 'warp', 'roi')) and 'max' not in name]
+HALVES = [
+    name for name in CASES if name.startswith(('ms_', 'fused', 'deform', 'warp', 'remap', 'roi')) and 'max' not in name
+]
 
 
 def as_arguments(parts: Sequence[Tensor], dtype: torch.dtype, device: str = DEVICE) -> list[Tensor]:

@@ -18,6 +18,7 @@ from stn_det.ops import (
     ms_deform_attn,
     ms_deform_attn_fused,
     quadri_iou,
+    remap,
     roi_align,
     roi_align_rotated,
     sigmoid_focal_loss,
@@ -97,6 +98,22 @@ def test_warp_sample_reads_the_last_pixels(mode) -> None:
     shift = torch.tensor([[[1, 0, 2**16 - 4], [0, 1, 2**15 + 1 - 4]]], dtype=torch.float64)
     found = warp_sample(image, shift, 4, mode=mode, padding_mode='border')
     assert torch.equal(found[0, 0].float(), corner[2:, 2:])
+
+
+@pytest.mark.parametrize('mode', ['nearest', 'bilinear', 'bicubic'])
+def test_remap_reads_the_last_pixels_at_the_last_points(mode) -> None:
+    """Points a gigabyte apart in memory; the gradient to them is read from there too."""
+    image = untouched(1, 1, 2**15 + 1, 2**16)
+    corner = torch.arange(1.0, 5.0).view(2, 2)
+    image[0, 0, -2:, -2:] = corner.bfloat16()
+    memory = torch.from_numpy(np.zeros(2**31 + 2**30 + 2, np.float32))
+    points = memory.as_strided((1, 2, 2, 2), (0, 2**31, 2**30, 1))
+    points[0, :, :, 0] = 2**16 - 1.5 + torch.arange(2.0)
+    points[0, :, :, 1] = 2**15 + 1 - 1.5 + torch.arange(2.0)[:, None]
+    assert torch.equal(remap(image, points, mode, 'border')[0, 0].float(), corner)
+    grad = torch.ones(1, 1, 2, 2).bfloat16()
+    _, slopes = torch.ops.stn_det.remap_backward(grad, image, points.sub_(0.25), 0, 1, False, False, True)
+    torch.testing.assert_close(slopes[0, 1, 1], torch.tensor([1.0, 2.0]), atol=1e-5, rtol=0)
 
 
 def test_roi_align_reads_the_last_pixels() -> None:

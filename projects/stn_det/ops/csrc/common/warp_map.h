@@ -92,6 +92,17 @@ STN_DET_INLINE double finite_or_nan(double x) {
   return std::abs(x) <= DBL_MAX ? x : std::numeric_limits<double>::quiet_NaN();
 }
 
+// A point that is given in continuous pixels, as indices. One that is not finite leads nowhere, with both coordinates.
+struct IndexPoint {
+  double x, y;
+};
+
+STN_DET_INLINE IndexPoint given_point(double x, double y) {
+  constexpr double kNowhere = std::numeric_limits<double>::quiet_NaN();
+  const bool finite = (std::abs(x) <= DBL_MAX) & (std::abs(y) <= DBL_MAX);
+  return {finite ? x - 0.5 : kNowhere, finite ? y - 0.5 : kNowhere};
+}
+
 // A coordinate brought into the image, and the derivative of that; as torch's grid_sample with align_corners=False,
 // which gives a point beyond the first or last centre no slope.
 template <WarpPadding P>

@@ -1,7 +1,8 @@
 // Where a tile of destination pixels reads, for files compiled once per instruction set.
 //
-// A pixel has one point, or a regular grid of them where antialiasing asks for it; a point has K columns and K rows (1
-// nearest, 2 bilinear, 4 bicubic) whose weights multiply.
+// A pixel has one point, or a regular grid of them where antialiasing asks for it, through a matrix; or it has the
+// point that is given for it. A point has K columns and K rows (1 nearest, 2 bilinear, 4 bicubic) whose weights
+// multiply.
 #pragma once
 
 #include <algorithm>
@@ -67,6 +68,28 @@ struct Points {
       return;
     }
     for (int64_t i = 0; i < size; ++i) put(i, locate_projective(map, to_x[i], to_y[i]));
+  }
+
+  // Those that are given for the pixels.
+  __attribute__((noinline)) void read(const WarpArgs& args, int64_t image, const Tile& tile) {
+    args.points_element == Element::kFloat64 ? read(static_cast<const double*>(args.points), args, image, tile)
+                                             : read(static_cast<const float*>(args.points), args, image, tile);
+  }
+
+  template <typename P>
+  void read(const P* points, const WarpArgs& args, int64_t image, const Tile& tile) {
+    const PointStrides& step = args.points_strides;
+    size = 0;
+    for (int64_t row = tile.top; row < tile.top + tile.height; ++row, size += tile.width) {
+      const P* line = points + image * step.image + row * step.row + tile.left * step.column;
+      for (int64_t i = 0; i < tile.width; ++i) {
+        const P* point = line + i * step.column;
+        const IndexPoint at = given_point(static_cast<double>(point[0]), static_cast<double>(point[step.axis]));
+        x[size + i] = at.x;
+        y[size + i] = at.y;
+        count[size + i] = 1;
+      }
+    }
   }
 
   void put(int64_t i, const SourcePoint& point) {

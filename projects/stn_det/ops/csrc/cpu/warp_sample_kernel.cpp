@@ -1,168 +1,21 @@
-// Fused warp and sampling on the CPU; compiled once per instruction set. See warp_points.h for where a pixel reads.
+// Fused warp and sampling on the CPU; compiled once per instruction set.
 //
 //   output[n, c, i, j] = mean over the points p of pixel (i, j) of sum_ab row_a(p) column_b(p) input[n, c, a, b]
 //
-// Both directions go by tiles of at most 64 x 64 destination pixels. The points of a tile become columns, rows and
-// weights once for all channels; the part of the source that they span is copied with 8 or 16 channels of a pixel side
-// by side (the frame), so that a pixel is read in whole vectors wherever it lies. One column and one row of zeros at
-// the end of the frame stand for all that is not read. Where the points lie far apart, each gets its K x K pixels
-// copied instead.
+// Both directions go by tiles of at most 64 x 64 destination pixels, whose points read a copy of the part of the source
+// that they span; see warp_frames.h. Points that are given instead of a matrix take the same way; the gradient to them
+// is in remap_kernel.cpp.
 //
 // Forward: a task is a tile of an image and some of the channels. Backward: a task is an image and a block of channels,
 // which sums into a frame of the whole image in the order of the tiles and writes it once; without a gradient to the
 // input, it is a row of tiles. There are no atomics, and the result does not depend on the number of threads: the sums
 // for the matrix are kept for each image, block and row of tiles, and added in this order.
-#include <atomic>
-#include <limits>
 #include <vector>
 
-#include "pixel_blocks.h"
-#include "warp_points.h"
-#include "../entry/warp_sample.h"
+#include "warp_frames.h"
 
 namespace stn_det::STN_DET_ISA {
 namespace {
-
-// A rectangle of the source in memory, followed by a column and a row of zeros.
-struct Frame {
-  int64_t top, left, height, width;
-
-  bool exists() const { return height >= 0; }
-  int64_t pitch() const { return width + 1; }
-  int64_t pixels() const { return (height + 1) * (width + 1); }
-};
-
-template <typename A, int K>
-struct Workspace {
-  Points points;
-  WarpTaps<A, K> x, y;
-  // Of a point's pixels in the copy, rows times its pitch: the sum is a pixel.
-  int32_t column[K][kPitch], row[K][kPitch];
-  double slope_x[kPitch], slope_y[kPitch], slope_depth[kPitch];
-  GrowingBuffer<A> pixels, sums, line;
-};
-
-// Rows and columns of equal tiles, their widths in whole vectors.
-struct Tiling {
-  int64_t height, width, down, across;
-
-  explicit Tiling(const WarpArgs& args) {
-    down = (args.out_height + kTile - 1) / kTile;
-    across = (args.out_width + kTile - 1) / kTile;
-    height = down == 0 ? 0 : (args.out_height + down - 1) / down;
-    width = across == 0 ? 0 : ((args.out_width + across - 1) / across + 7) / 8 * 8;
-  }
-
-  Tile at(const WarpArgs& args, int64_t row, int64_t column) const {
-    const int64_t top = row * height, left = column * width;
-    const int64_t rest = std::max<int64_t>(0, args.out_width - left);
-    return {top, left, std::min(height, args.out_height - top), std::min(width, rest)};
-  }
-};
-
-template <typename T>
-Planes<const T> image_of(const void* data, const Strides& strides, int64_t image) {
-  return {static_cast<const T*>(data) + image * strides.image, strides.channel, strides.row, strides.column};
-}
-
-template <typename T>
-Planes<T> image_of(void* data, const Strides& strides, int64_t image) {
-  return {static_cast<T*>(data) + image * strides.image, strides.channel, strides.row, strides.column};
-}
-
-// Finds points and taps of a tile. False when its points are too many: then `visit` has been called with its halves.
-template <typename A, int K, typename Visit>
-bool prepare(
-    const WarpArgs& args, const PointMap& map, const Tile& tile, bool slopes, Workspace<A, K>& work,
-    const Visit& visit) {
-  Points& points = work.points;
-  if (!points.spread(map, tile, args.antialias)) {
-    Tile first = tile, second = tile;
-    if (tile.height >= tile.width) {
-      first.height = tile.height / 2;
-      second.top += first.height;
-      second.height -= first.height;
-    } else {
-      first.width = tile.width / 2;
-      second.left += first.width;
-      second.width -= first.width;
-    }
-    visit(first);
-    visit(second);
-    return false;
-  }
-  points.locate(map);
-  find_taps<A, K>(args.padding, points.x, points.size, args.width, slopes, work.x);
-  find_taps<A, K>(args.padding, points.y, points.size, args.height, slopes, work.y);
-  return true;
-}
-
-// The smallest frame, widened to whole vectors; height -1 where the points lie too far apart for one.
-template <typename A, int K>
-__attribute__((noinline)) Frame find_frame(const WarpArgs& args, const Workspace<A, K>& work) {
-  Frame frame;
-  find_span(work.x, work.points.size, frame.left, frame.width);
-  find_span(work.y, work.points.size, frame.top, frame.height);
-  const int64_t right = std::min(args.width, (frame.left + frame.width + 7) / 8 * 8);
-  frame.left = frame.left / 8 * 8;
-  frame.width = frame.width == 0 ? 0 : right - frame.left;
-  // Copying a pixel for one point alone costs about eight times as much as in a row; 2^18 pixels fill a cache.
-  constexpr int64_t kMost = int64_t{1} << 18;
-  const bool close = frame.height <= kMost && frame.width <= kMost &&
-                     frame.pixels() <= std::min(kMost, 8 * K * K * work.points.size + 1024);
-  if (!close) frame.height = -1;
-  return frame;
-}
-
-// Finds the pixels of the points in the copy: in the frame, or K x K for each point where there is none.
-template <typename A, int K>
-__attribute__((noinline)) void place_taps(const Frame& frame, Workspace<A, K>& work) {
-  const int32_t left = static_cast<int32_t>(frame.left), top = static_cast<int32_t>(frame.top);
-  const int32_t pitch = static_cast<int32_t>(frame.pitch());
-  const int32_t no_column = static_cast<int32_t>(frame.width), no_row = static_cast<int32_t>(frame.height) * pitch;
-  for (int k = 0; k < K; ++k) {
-    for (int64_t i = 0; i < work.points.size; ++i) {
-      const int32_t column = work.x.index[k][i], row = work.y.index[k][i];
-      work.column[k][i] = !frame.exists() ? k : column < 0 ? no_column : column - left;
-      work.row[k][i] = !frame.exists() ? (static_cast<int32_t>(i) * K + k) * K : row < 0 ? no_row : (row - top) * pitch;
-    }
-  }
-}
-
-template <typename T, typename A>
-void copy_frame(const Planes<const T>& image, const Frame& frame, int64_t channels, int64_t block, A* pixels) {
-  for (int64_t row = 0; row < frame.height; ++row) {
-    A* line = pixels + row * frame.pitch() * block;
-    pack_row<T, A>(image, frame.top + row, frame.left, frame.width, channels, block, line);
-    std::fill_n(line + frame.width * block, block, A(0));
-  }
-  std::fill_n(pixels + frame.height * frame.pitch() * block, frame.pitch() * block, A(0));
-}
-
-// The pixels of the points for a block of channels: the frame, or K x K pixels for each point where there is none.
-template <typename T, typename A, int K>
-A* copy_pixels(
-    const Planes<const T>& image, const Frame& frame, int64_t channels, int64_t block, Workspace<A, K>& work) {
-  if (frame.exists()) {
-    A* pixels = work.pixels.of(frame.pixels() * block);
-    copy_frame<T, A>(image, frame, channels, block, pixels);
-    return pixels;
-  }
-  A* pixels = work.pixels.of(work.points.size * K * K * block);
-  A* pixel = pixels;
-  for (int64_t i = 0; i < work.points.size; ++i) {
-    for (int a = 0; a < K; ++a) {
-      for (int b = 0; b < K; ++b, pixel += block) {
-        const int64_t row = work.y.index[a][i], column = work.x.index[b][i];
-        std::fill_n(pixel, block, A(0));
-        if (row < 0 || column < 0) continue;
-        const T* source = image.at(0, row, column);
-        for (int64_t c = 0; c < channels; ++c) pixel[c] = widen<A>(source[c * image.channel]);
-      }
-    }
-  }
-  return pixels;
-}
 
 // Adds the sample at point i.
 template <int V, int K, typename A>
@@ -180,13 +33,12 @@ inline void add_sample(const Workspace<A, K>& work, const A* pixels, int64_t i, 
 
 template <int V, int K, typename T, typename A>
 void forward_tile(
-    const WarpArgs& args, const PointMap& map, int64_t image, const Tile& tile, int64_t first, int64_t last,
-    Workspace<A, K>& work) {
+    const WarpArgs& args, int64_t image, const Tile& tile, int64_t first, int64_t last, Workspace<A, K>& work) {
   constexpr int64_t kBlock = V * kLanes<A>;
   if (tile.height == 0 || tile.width == 0) return;
-  const auto visit = [&](const Tile& part) { forward_tile<V, K, T, A>(args, map, image, part, first, last, work); };
-  if (!prepare(args, map, tile, false, work, visit)) return;
-  const Frame frame = find_frame(args, work);
+  const auto visit = [&](const Tile& part) { forward_tile<V, K, T, A>(args, image, part, first, last, work); };
+  if (!prepare(args, image, tile, false, work, visit)) return;
+  const SourceFrame frame = find_frame(args, work);
   place_taps(frame, work);
   const Points& points = work.points;
   A* line = work.line.of(kTile * kBlock);
@@ -206,48 +58,6 @@ void forward_tile(
       }
       unpack_row<T, A>(line, kBlock, output, tile.top + row, tile.left, tile.width, channels);
     }
-  }
-}
-
-// What one point adds to the gradients: to `sums`, if any, and in the return values the lanes of those to its
-// coordinates.
-template <int V, int K, typename A>
-inline void visit_sample(
-    const Workspace<A, K>& work, const A* pixels, A* sums, int64_t i, const Vec<A>* grad, Vec<A>* slopes) {
-  constexpr int64_t kBlock = V * kLanes<A>;
-  if (sums != nullptr) {
-    for (int a = 0; a < K; ++a) {
-      for (int b = 0; b < K; ++b) {
-        A* sum = sums + (int64_t{work.row[a][i]} + work.column[b][i]) * kBlock;
-        const A weight = work.y.weight[a][i] * work.x.weight[b][i];
-        for (int v = 0; v < V; ++v) {
-          store<A>(sum + v * kLanes<A>, load<A>(sum + v * kLanes<A>) + grad[v] * weight);
-        }
-      }
-    }
-  }
-  if (pixels == nullptr) return;
-  Vec<A> along_x[V] = {}, along_y[V] = {};
-  for (int a = 0; a < K; ++a) {
-    Vec<A> line[V] = {}, slope[V] = {};
-    for (int b = 0; b < K; ++b) {
-      const A* pixel = pixels + (int64_t{work.row[a][i]} + work.column[b][i]) * kBlock;
-      for (int v = 0; v < V; ++v) {
-        const Vec<A> value = load<A>(pixel + v * kLanes<A>);
-        line[v] += value * work.x.weight[b][i];
-        slope[v] += value * work.x.slope[b][i];
-      }
-    }
-    for (int v = 0; v < V; ++v) {
-      along_x[v] += slope[v] * work.y.weight[a][i];
-      along_y[v] += line[v] * work.y.slope[a][i];
-    }
-  }
-  slopes[0] = along_x[0] * grad[0];
-  slopes[1] = along_y[0] * grad[0];
-  for (int v = 1; v < V; ++v) {
-    slopes[0] += along_x[v] * grad[v];
-    slopes[1] += along_y[v] * grad[v];
   }
 }
 
@@ -286,16 +96,16 @@ __attribute__((noinline)) void add_matrix_sums(Workspace<A, K>& work, double* su
 // there is one and a gradient to the matrix is wanted; `matrix_sums`: nine, or null.
 template <int V, int K, typename T, typename A>
 void backward_tile(
-    const WarpArgs& args, const PointMap& map, int64_t image, int64_t block, const Tile& tile, A* sums, const A* pixels,
+    const WarpArgs& args, int64_t image, int64_t block, const Tile& tile, A* sums, const A* pixels,
     double* matrix_sums, Workspace<A, K>& work) {
   constexpr int64_t kBlock = V * kLanes<A>;
   if (tile.height == 0 || tile.width == 0) return;
   const auto visit = [&](const Tile& part) {
-    backward_tile<V, K, T, A>(args, map, image, block, part, sums, pixels, matrix_sums, work);
+    backward_tile<V, K, T, A>(args, image, block, part, sums, pixels, matrix_sums, work);
   };
-  if (!prepare(args, map, tile, matrix_sums != nullptr, work, visit)) return;
+  if (!prepare(args, image, tile, matrix_sums != nullptr, work, visit)) return;
   const int64_t channel = block * kBlock, channels = std::min(kBlock, args.channels - channel);
-  const Frame frame = sums != nullptr ? Frame{0, 0, args.height, args.width} : find_frame(args, work);
+  const SourceFrame frame = sums != nullptr ? SourceFrame{0, 0, args.height, args.width} : find_frame(args, work);
   place_taps(frame, work);
   const Points& points = work.points;
   if (sums == nullptr) {
@@ -333,8 +143,7 @@ void backward_block(
     Workspace<A, K>& work) {
   constexpr int64_t kBlock = V * kLanes<A>;
   const Tiling tiling(args);
-  const PointMap map = read_map(args, image);
-  const Frame whole{0, 0, args.height, args.width};
+  const SourceFrame whole{0, 0, args.height, args.width};
   const int64_t channel = block * kBlock, channels = std::min(kBlock, args.channels - channel);
   A* sums = nullptr;
   const A* pixels = nullptr;
@@ -349,8 +158,7 @@ void backward_block(
   for (int64_t row = first; row < last; ++row) {
     double* matrix_sums = partial == nullptr ? nullptr : partial + 9 * (row - first);
     for (int64_t column = 0; column < tiling.across; ++column) {
-      backward_tile<V, K, T, A>(
-          args, map, image, block, tiling.at(args, row, column), sums, pixels, matrix_sums, work);
+      backward_tile<V, K, T, A>(args, image, block, tiling.at(args, row, column), sums, pixels, matrix_sums, work);
     }
   }
   if (sums == nullptr) return;
@@ -358,16 +166,6 @@ void backward_block(
   for (int64_t row = 0; row < args.height; ++row) {
     unpack_row<T, A>(sums + row * whole.pitch() * kBlock, kBlock, grad_input, row, 0, args.width, channels);
   }
-}
-
-// Runs body(task, workspace) for all tasks on the pool, each thread taking the next one that is left.
-template <typename A, int K, typename Body>
-void for_tasks(const WarpArgs& args, int64_t tasks, const Body& body) {
-  std::atomic<int64_t> next{0};
-  for_ranges(args.parallel_for, 0, std::min(args.threads, tasks), 1, [&](int64_t, int64_t) {
-    const std::unique_ptr<Workspace<A, K>> work(new Workspace<A, K>);  // not cleared
-    for (int64_t task = next++; task < tasks; task = next++) body(task, *work);
-  });
 }
 
 template <int V, int K, typename T, typename A>
@@ -382,8 +180,7 @@ void forward(const WarpArgs& args) {
     const int64_t part = task % parts, column = task / parts % tiling.across;
     const int64_t row = task / parts / tiling.across % tiling.down, image = task / parts / tiling.across / tiling.down;
     forward_tile<V, K, T, A>(
-        args, read_map(args, image), image, tiling.at(args, row, column), part * each,
-        std::min(blocks, (part + 1) * each), work);
+        args, image, tiling.at(args, row, column), part * each, std::min(blocks, (part + 1) * each), work);
   });
 }
 
@@ -411,35 +208,14 @@ void backward(const WarpArgs& args) {
   }
 }
 
-// Calls run<V, K, T, A> for the arguments. Two vectors of channels a block, unless one holds them all or the blocks
-// would be few; the rule goes by sizes alone, because the blocks decide the order of the sums for the matrix.
-template <bool kForward, typename T, typename A>
-void dispatch(const WarpArgs& args) {
-  const bool wide = args.channels > kLanes<A> && args.images * args.channels >= 16 * kLanes<A>;
-  const auto run = [&]<int V, int K>() {
-    kForward ? forward<V, K, T, A>(args) : backward<V, K, T, A>(args);
-  };
-  switch (args.mode) {
-    case WarpMode::kNearest: return wide ? run.template operator()<2, 1>() : run.template operator()<1, 1>();
-    case WarpMode::kBilinear: return wide ? run.template operator()<2, 2>() : run.template operator()<1, 2>();
-    case WarpMode::kBicubic: return wide ? run.template operator()<2, 4>() : run.template operator()<1, 4>();
-  }
-}
-
-template <bool kForward>
-void dispatch(const WarpArgs& args) {
-  switch (args.element) {
-    case Element::kFloat64: return dispatch<kForward, double, double>(args);
-    case Element::kFloat32: return dispatch<kForward, float, float>(args);
-    case Element::kFloat16: return dispatch<kForward, Float16, float>(args);
-    case Element::kBFloat16: return dispatch<kForward, BFloat16, float>(args);
-  }
-}
-
 }  // namespace
 
-void warp_sample_forward(const WarpArgs& args) { dispatch<true>(args); }
+void warp_sample_forward(const WarpArgs& args) {
+  for_element_and_taps(args, [&]<int V, int K, typename T, typename A>() { forward<V, K, T, A>(args); });
+}
 
-void warp_sample_backward(const WarpArgs& args) { dispatch<false>(args); }
+void warp_sample_backward(const WarpArgs& args) {
+  for_element_and_taps(args, [&]<int V, int K, typename T, typename A>() { backward<V, K, T, A>(args); });
+}
 
 }  // namespace stn_det::STN_DET_ISA

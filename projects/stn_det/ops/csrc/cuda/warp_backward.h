@@ -1,4 +1,5 @@
-// What both kernels of the warp's backward share: the sums for the matrix.
+// What both kernels of the backward pass share: where the slopes of the points go. They are added for a matrix, and
+// written for points that are given.
 #pragma once
 
 #include "warp_taps.h"
@@ -43,7 +44,48 @@ struct MatrixSums {
   }
 };
 
-// Scatters and sums with lanes side by side, unless the layout or deterministic sums forbid it: then false.
-bool warp_sample_backward_packs(const WarpArgs& args, const WarpGrid& grid);
+// Writes the slopes of the loss to the coordinates of a given point, or what the block's channels contribute to them.
+__device__ __forceinline__ void write_slopes(
+    const WarpArgs& args, const BlockPlace& block, const Pixel& pixel, double slope_x, double slope_y) {
+  const int64_t pixels = args.out_height * args.out_width;
+  const int64_t at = (block.image * pixels + pixel.row * args.out_width + pixel.column) * 2;
+  if (args.partial_slopes != nullptr) {
+    double* out = args.partial_slopes + block.part * args.images * pixels * 2 + at;
+    out[0] = slope_x;
+    out[1] = slope_y;
+  } else if (args.points_element == Element::kFloat64) {
+    double* out = static_cast<double*>(args.grad_points) + at;
+    out[0] = slope_x;
+    out[1] = slope_y;
+  } else {
+    float* out = static_cast<float*>(args.grad_points) + at;
+    out[0] = static_cast<float>(slope_x);
+    out[1] = static_cast<float>(slope_y);
+  }
+}
+
+// The same where `step` threads share a pixel of the tile, a whole tile apart. All threads of the block have to come.
+__device__ __forceinline__ void write_slopes(
+    const WarpArgs& args, const BlockPlace& block, const Pixel& pixel, double slope_x, double slope_y, int pixels,
+    int step, double (*memory)[kThreads]) {
+  if (step > 1) {
+    memory[0][threadIdx.x] = slope_x;
+    memory[1][threadIdx.x] = slope_y;
+    __syncthreads();
+    for (int sub = 1; sub < step && static_cast<int>(threadIdx.x) < pixels; ++sub) {
+      slope_x += memory[0][sub * pixels + threadIdx.x];
+      slope_y += memory[1][sub * pixels + threadIdx.x];
+    }
+  }
+  if (static_cast<int>(threadIdx.x) < pixels && pixel.points() > 0) {
+    write_slopes(args, block, pixel, slope_x, slope_y);
+  }
+}
+
+// Whether the points want slopes.
+template <typename Source>
+__device__ __forceinline__ bool wants_slopes(const WarpArgs& args) {
+  return Source::kGiven ? args.grad_points != nullptr : args.partial_sums != nullptr;
+}
 
 }  // namespace stn_det::cuda

@@ -14,7 +14,7 @@ constexpr int kThreads = static_cast<int>(WarpGrid::kThreads);
 
 // What a block works on: an image, a range of channels and a tile.
 struct BlockPlace {
-  int64_t image, first_channel, last_channel, top, left;
+  int64_t image, part, first_channel, last_channel, top, left;
 
   __device__ __forceinline__ BlockPlace(const WarpArgs& args, const WarpGrid& grid) {
     unsigned rest = blockIdx.x;
@@ -24,7 +24,8 @@ struct BlockPlace {
     rest /= across;
     top = static_cast<int64_t>(rest % down) * grid.tile_height;
     rest /= down;
-    first_channel = static_cast<int64_t>(rest % parts) * grid.channels;
+    part = rest % parts;
+    first_channel = part * grid.channels;
     last_channel = first_channel + grid.channels;
     last_channel = last_channel < args.channels ? last_channel : args.channels;
     image = rest / parts;
@@ -51,13 +52,17 @@ struct Pixel {
   int64_t row, column;
   int across, down;  // points; 0 for pixels outside of the image
 
-  // `index`: in the tile.
-  __device__ __forceinline__ Pixel(
-      const WarpArgs& args, const WarpGrid& grid, const BlockPlace& block, const PointMap& map, int index) {
+  // One point. `index`: in the tile.
+  __device__ __forceinline__ Pixel(const WarpArgs& args, const WarpGrid& grid, const BlockPlace& block, int index) {
     const int line = index / grid.tile_width;
     row = block.top + line;
     column = block.left + (index - line * grid.tile_width);
     across = down = row < args.out_height && column < args.out_width ? 1 : 0;
+  }
+
+  __device__ __forceinline__ Pixel(
+      const WarpArgs& args, const WarpGrid& grid, const BlockPlace& block, const PointMap& map, int index)
+      : Pixel(args, grid, block, index) {
     if (!args.antialias || across == 0) return;
     const PointCounts counts =
         count_points(map, static_cast<double>(column) + 0.5, static_cast<double>(row) + 0.5);
@@ -82,6 +87,62 @@ struct WarpPoint {
       to_y += part_of_pixel(line, down);
     }
     source = map.projective ? locate(map, to_x, to_y) : locate_affine(map.m, to_x, to_y);
+  }
+};
+
+// Where the points of the pixels of a block come from, as kernels take it for a template parameter: a matrix, which
+// lies in shared memory.
+struct MatrixPoints {
+  static constexpr bool kGiven = false;
+  using Shared = PointMap;
+  using Point = WarpPoint;
+
+  const PointMap& map;
+
+  __device__ __forceinline__ MatrixPoints(const WarpArgs& args, const BlockPlace& block, PointMap& shared)
+      : map(shared) {
+    if (threadIdx.x == 0) shared = read_map(args, block.image);
+    __syncthreads();
+  }
+
+  __device__ __forceinline__ Pixel pixel(
+      const WarpArgs& args, const WarpGrid& grid, const BlockPlace& block, int index) const {
+    return Pixel(args, grid, block, map, index);
+  }
+
+  // Point `k` of the pixel.
+  __device__ __forceinline__ WarpPoint point(const WarpArgs&, const BlockPlace&, const Pixel& pixel, int k) const {
+    return WarpPoint(map, pixel.row, pixel.column, pixel.across, pixel.down, k);
+  }
+};
+
+// The same where a point is given for each pixel.
+struct GivenPoints {
+  static constexpr bool kGiven = true;
+  struct Shared {};
+  struct Point {
+    IndexPoint source;
+  };
+
+  __device__ __forceinline__ GivenPoints(const WarpArgs&, const BlockPlace&, Shared&) {}
+
+  __device__ __forceinline__ Pixel pixel(
+      const WarpArgs& args, const WarpGrid& grid, const BlockPlace& block, int index) const {
+    return Pixel(args, grid, block, index);
+  }
+
+  __device__ __forceinline__ Point point(
+      const WarpArgs& args, const BlockPlace& block, const Pixel& pixel, int) const {
+    const PointStrides& step = args.points_strides;
+    const int64_t at = block.image * step.image + pixel.row * step.row + pixel.column * step.column;
+    return {args.points_element == Element::kFloat64 ? read<double>(args.points, at, step.axis)
+                                                     : read<float>(args.points, at, step.axis)};
+  }
+
+  template <typename P>
+  static __device__ __forceinline__ IndexPoint read(const void* points, int64_t at, int64_t axis) {
+    const P* point = static_cast<const P*>(points) + at;
+    return given_point(static_cast<double>(point[0]), static_cast<double>(point[axis]));
   }
 };
 

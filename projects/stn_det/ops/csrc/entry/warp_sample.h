@@ -1,4 +1,5 @@
-// What the host code and the kernels of the fused warp share.
+// What the host code and the kernels share of the fused warp and of reading at given points, which is the same but for
+// where the points come from.
 //
 // Letters: N images, C channels, (H, W) size of the source, (h, w) size of the destination.
 #pragma once
@@ -17,6 +18,11 @@ struct Strides {
   int64_t image, channel, row, column;
 };
 
+// Strides of points (N, h, w, 2) in elements; 0 where they repeat.
+struct PointStrides {
+  int64_t image, row, column, axis;
+};
+
 // Coordinates and the sums for the matrix are float64; weights and sums over pixels are float64 where the input is
 // float64, else float32.
 struct WarpArgs : Machine {
@@ -25,10 +31,10 @@ struct WarpArgs : Machine {
   WarpMode mode;
   WarpPadding padding;
   bool antialias;
-  Element element;            // of all tensors but the matrices
+  Element element;            // of all tensors but the matrices and points
   const void* input;          // (N, C, H, W)
   Strides input_strides;
-  const double* matrix;       // (N, 2 or 3, 3), destination to source
+  const double* matrix;       // (N, 2 or 3, 3), destination to source; null where there are points
   void* output;               // (N, C, h, w), forward only
   Strides output_strides;
   const void* grad_output;    // (N, C, h, w), backward only
@@ -39,6 +45,12 @@ struct WarpArgs : Machine {
   // CUDA:
   void* sums;                 // zeros: grad_input's sums and layout, grad_input itself unless that is 16 bits wide
   double* partial_sums;       // (N, WarpGrid::blocks(), 9), of grad_matrix; null where it is or is 0
+  // Instead of a matrix:
+  const void* points;         // (N, h, w, 2), in the source, in continuous pixels
+  PointStrides points_strides;
+  Element points_element;     // float64 or float32
+  void* grad_points;          // (N, h, w, 2) of the dtype of points, contiguous, or null
+  double* partial_slopes;     // CUDA: (WarpGrid::parts, N, h, w, 2), of grad_points; null where there is one part
 };
 
 // How kernels of CUDA share an image out to blocks: tiles of the destination times ranges of channels. The rule goes by
@@ -77,16 +89,22 @@ struct WarpGrid {
 namespace baseline {
 void warp_sample_forward(const WarpArgs& args);
 void warp_sample_backward(const WarpArgs& args);
+void remap_forward(const WarpArgs& args);
+void remap_backward(const WarpArgs& args);
 }  // namespace baseline
 
 namespace avx2 {
 void warp_sample_forward(const WarpArgs& args);
 void warp_sample_backward(const WarpArgs& args);
+void remap_forward(const WarpArgs& args);
+void remap_backward(const WarpArgs& args);
 }  // namespace avx2
 
 namespace cuda {
 void warp_sample_forward(const WarpArgs& args);
 void warp_sample_backward(const WarpArgs& args);
+void remap_forward(const WarpArgs& args);
+void remap_backward(const WarpArgs& args);
 }  // namespace cuda
 
 }  // namespace stn_det
