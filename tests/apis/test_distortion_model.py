@@ -90,20 +90,21 @@ def test_models_with_other_data_are_not_compared(scene_config: Path, small_check
         check_same_truth([first, prepare(cfg, small_checkpoint, 'b')])
 
 
-def test_a_loader_that_names_two_images(
+def test_a_loader_of_a_second_image(
     scene_config: Path, small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class LoadTwo(LoadImageFromFile):
-        image_keys = ('img', 'img_second')
+    class LoadOther(LoadImageFromFile):
+        image_keys = ('second_img',)
 
     cfg = load_config(scene_config)
     assert prepare(cfg, small_checkpoint).image_keys == ('img',)
-    monkeypatch.setitem(TRANSFORMS.module_dict, 'LoadTwo', LoadTwo)
-    cfg.test_dataloader.dataset.pipeline[0] = dict(type='LoadTwo')
+    monkeypatch.setitem(TRANSFORMS.module_dict, 'LoadOther', LoadOther)
+    cfg.test_dataloader.dataset.pipeline.insert(1, dict(type='LoadOther'))
     model = prepare(cfg, small_checkpoint)
     shifted = level_config(model, 'shift', 8.0, (0.0, 8.0), Settings(), Path('w'))
-    assert model.image_keys == ('img', 'img_second')
-    assert shifted.test_dataloader.dataset.pipeline[1].image_keys == ('img', 'img_second')
+    steps = shifted.test_dataloader.dataset.pipeline
+    assert [step.type for step in steps[:3]] == ['LoadCheckedImage', 'LoadOther', 'DistortImage']
+    assert model.image_keys == steps[2].image_keys == ('img', 'second_img')
 
 
 def test_configs_that_cannot_be_used(scene_config: Path, small_checkpoint: Path) -> None:

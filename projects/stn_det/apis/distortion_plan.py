@@ -105,6 +105,6 @@ def plan_levels(
     if PAIR_FAMILY in chosen and not paired:
         raise ConfigError(
             f'{PAIR_FAMILY} moves the second image of a pair, but not every config loads one. A transform that does '
-            "names the entries of the sample in its attribute image_keys, such as ('img', 'img_second')."
+            "names its entry of the sample in its attribute image_keys, such as ('second_img',)."
         )
     return {name: DISTORTIONS[name].check_levels(given.get(name) or DISTORTIONS[name].levels) for name in chosen}

@@ -149,24 +149,24 @@ def test_direction_belongs_to_the_image() -> None:
 
 def pair(second_size: tuple[int, int] = SIZE) -> dict:
     scale = second_size[0] / SIZE[0]
-    return dict(sample(dot(70, 50), square(70, 50)), img_second=dot(70 * scale, 50 * scale, second_size, sigma=2))
+    return dict(sample(dot(70, 50), square(70, 50)), second_img=dot(70 * scale, 50 * scale, second_size, sigma=2))
 
 
 def test_a_shift_moves_the_second_image_alone() -> None:
     before = pair()
-    after = DistortImage('shift', 8, image_keys=('img', 'img_second'), fill={'img_second': 0})(dict(before))
+    after = DistortImage('shift', 8, image_keys=('img', 'second_img'), fill={'second_img': 0})(dict(before))
     assert after['img'] is before['img']
     assert after['instances'] == before['instances']
-    moved = centroid(after['img_second']) - (70, 50)
+    moved = centroid(after['second_img']) - (70, 50)
     angle = _direction('a.png')
     assert moved == pytest.approx([8 * np.cos(angle), 8 * np.sin(angle)], abs=0.05)
 
 
 def test_other_families_move_both_images_alike() -> None:
-    keys = dict(image_keys=('img', 'img_second'), fill={'img': 0, 'img_second': 0})
+    keys = dict(image_keys=('img', 'second_img'), fill={'img': 0, 'second_img': 0})
     after = DistortImage('obliquity', 40, **keys)(pair(second_size=(320, 240)))
-    assert after['img_second'].shape == (240, 320)
-    assert centroid(after['img_second']) / 2 == pytest.approx(centroid(after['img']), abs=0.05)
+    assert after['second_img'].shape == (240, 320)
+    assert centroid(after['second_img']) / 2 == pytest.approx(centroid(after['img']), abs=0.05)
 
 
 def test_truth_loaded_after_resizing_is_that_of_the_distorted_image() -> None:
@@ -209,8 +209,10 @@ def test_wrong_samples() -> None:
         transform(dict(sample(), gt_bboxes=np.zeros((1, 4))))
     with pytest.raises(InputError, match=r'have \[4\] numbers, expected 5'):
         transform(sample(None, [1.0, 2.0, 3.0, 4.0]))
-    with pytest.raises(InputError, match=r"no image in results\['img_second'\]"):
-        DistortImage('shift', 3, image_keys=('img', 'img_second'))(sample())
+    with pytest.raises(ConfigError, match=r"holds the images \['second_img'\], which it would not move"):
+        transform(pair())
+    with pytest.raises(InputError, match=r"no image in results\['second_img'\]"):
+        DistortImage('shift', 3, image_keys=('img', 'second_img'))(sample())
 
 
 def test_representation_names_the_settings() -> None:

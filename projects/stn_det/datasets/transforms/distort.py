@@ -46,7 +46,7 @@ class DistortImage(BaseTransform):
         fill: Colour of what no pixel covers by image key; by default the mean colour of the image.
 
     Raises:
-        ConfigError: An argument is out of range.
+        ConfigError: An argument is out of range, or the sample holds an image that is not among ``image_keys``.
         InputError: The sample has no image, loaded truth or boxes of another kind.
 
     Example:
@@ -101,6 +101,12 @@ class DistortImage(BaseTransform):
                 raise InputError(
                     f"DistortImage: the sample has no image in results['{key}']. Put it after the loading."
                 )
+        images = (key for key, value in results.items() if 'img' in key and isinstance(value, np.ndarray))
+        left = [key for key in images if results[key].ndim >= 2 and key not in self.image_keys]
+        if left:
+            raise ConfigError(
+                f'DistortImage: the sample holds the images {left}, which it would not move. Give image_keys.'
+            )
         if results.get('gt_bboxes') is not None:
             raise InputError(
                 'DistortImage: the sample holds gt_bboxes, which it does not move. Put it before LoadAnnotations.'
