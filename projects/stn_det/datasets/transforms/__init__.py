@@ -5,15 +5,21 @@ from .crop import OrientedRandomCrop
 from .filter_boxes import FilterOrientedBoxes
 from .loading import LoadCheckedImage
 from .mosaic import OrientedMosaic
+from .paired import JitterSecond, LoadSecondImageFromFile, OnSecond, PackPairedInputs, WarpSecondLikeFirst
 from .quarter_turn import RandomQuarterTurn
 from .rotate import OrientedRandomRotate
 
 __all__ = [
     'ConvertBoxType',
     'FilterOrientedBoxes',
+    'JitterSecond',
     'LoadCheckedImage',
+    'LoadSecondImageFromFile',
+    'OnSecond',
     'OrientedMosaic',
     'OrientedRandomCrop',
     'OrientedRandomRotate',
+    'PackPairedInputs',
     'RandomQuarterTurn',
+    'WarpSecondLikeFirst',
 ]
