@@ -1,5 +1,6 @@
 """Modules that mmdet builds from configs; importing this room registers them."""
 
+from .data_preprocessors import PairedDetDataPreprocessor
 from .dense_heads import OrientedPointHead
 from .losses import GaussianBoxLoss, OrientedIoULoss
 from .task_modules import OrientedPointCoder, RotatedTaskAlignedAssigner
@@ -9,5 +10,6 @@ __all__ = [
     'OrientedIoULoss',
     'OrientedPointCoder',
     'OrientedPointHead',
+    'PairedDetDataPreprocessor',
     'RotatedTaskAlignedAssigner',
 ]
