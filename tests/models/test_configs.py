@@ -35,12 +35,15 @@ def test_config_builds_trains_and_predicts(path: Path) -> None:
     init_default_scope(config.default_scope)
     for part in ('train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wrapper', 'visualizer'):
         assert part in config, f'{path.name} has no {part}'
-    config.model.backbone.init_cfg = None
+    detector = config.model.get('detector', config.model)
+    detector.backbone.init_cfg = None
     model = MODELS.build(config.model)
     classes = config.train_dataloader.dataset.get('metainfo', {}).get('classes')
-    assert classes is None or len(classes) == config.model.bbox_head.num_classes
+    assert classes is None or len(classes) == detector.bbox_head.num_classes
     size = 128
     inputs = torch.rand(2, 3, size, size)
+    if config.model.type == 'TwoStreamDetector':
+        inputs = (inputs, torch.rand(2, 3, size, size))
     losses = model.train()(inputs, [sample(size), sample(size)], mode='loss')
     total = sum(sum(loss) if isinstance(loss, list) else loss for loss in losses.values())
     total.backward()
