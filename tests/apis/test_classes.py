@@ -45,6 +45,13 @@ def test_checkpoint_classes(stored: dict[str, Any], expected: tuple[str, ...] | 
     assert checkpoint_classes(stored) == expected
 
 
+def test_a_detector_within_another_is_found() -> None:
+    cfg = config(num_classes=15)
+    cfg.model = dict(type='TwoStreamDetector', detector=cfg.model)
+    with pytest.raises(ClassMismatchError, match='num_classes=15'):
+        check_classes(cfg, content('plane', 'ship'), 'a.pth')
+
+
 def test_equal_classes_pass() -> None:
     check_classes(config(), content('plane', 'ship'), 'a.pth')
 

@@ -7,6 +7,8 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from stn_det.datasets.scenes import SceneConfig, write_scenes
+
 DOTA_CONFIGS = {'dotav1': 15, 'dotav15': 16, 'dotav2': 18, 'scenes': 6}
 
 
@@ -49,6 +51,25 @@ def test_dota_configs_build(repository, tmp_path, name, num_classes):
         else:
             assert sample.ori_shape == shape
             assert boxes.tolist() == [[20, 20, 60, 20, 66, 40, 26, 40]], 'measured against what the label says'
+
+
+def test_scene_pairs_config_builds(repository, tmp_path):
+    config = load(repository, 'scene_pairs')
+    assert config.metainfo.classes == load(repository, 'scenes').metainfo.classes
+    for split in ('train', 'val'):
+        scenes = SceneConfig(size=(160, 96), kinds={'parking': 1.0}, second='infrared')
+        write_scenes(tmp_path / split, 1, scenes, seed=1, workers=1, progress=False)
+    for loader in (config.train_dataloader, config.val_dataloader):
+        options = loader.dataset.copy()
+        options.update(data_root=str(tmp_path), serialize_data=False)
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            packed = DATASETS.build(options)[0]
+        sample = packed['data_samples']
+        assert packed['inputs'].shape == packed['second_inputs'].shape
+        assert sorted(packed['inputs'].shape[1:]) == [307, 512]
+        assert not np.allclose(sample.second_from_first, np.eye(3), atol=0.01)
+        assert sample.gt_instances.bboxes.tensor.shape[1] == (8 if options.get('test_mode') else 5)
+        assert sample.ori_shape == (96, 160)
 
 
 @pytest.mark.real_data

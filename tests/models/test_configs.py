@@ -42,6 +42,8 @@ def test_config_builds_trains_and_predicts(path: Path) -> None:
     assert classes is None or len(classes) == detector.bbox_head.num_classes
     size = 128
     inputs = torch.rand(2, 3, size, size)
+    if config.model.type == 'TwoStreamDetector':
+        inputs = (inputs, torch.rand(2, 3, size, size))
     losses = model.train()(inputs, [sample(size), sample(size)], mode='loss')
     total, _ = model.parse_losses(losses)
     total.backward()

@@ -119,6 +119,8 @@ def _heads(model: Any) -> list[Mapping[str, Any]]:
     if not isinstance(model, Mapping):
         return []
     roi_head = model.get('roi_head') or {}
+    if 'detector' in model:  # a detector that wraps another one
+        return _heads(model['detector'])
     candidates = [model.get('bbox_head'), roi_head.get('bbox_head') if isinstance(roi_head, Mapping) else None]
     flat = [head for entry in candidates for head in (entry if isinstance(entry, (list, tuple)) else [entry])]
     return [head for head in flat if isinstance(head, Mapping)]

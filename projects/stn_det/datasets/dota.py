@@ -83,6 +83,8 @@ class DOTADataset(OrientedDataset):
     def load_data_list(self) -> list[dict]:
         """Pair images with label files and read them."""
         images = index_images(self.image_folder, self.img_suffix)
+        if self.second_sensor is not None:
+            images = self.second_sensor.select_first(images)
         labels = self._index_labels() if self.ann_file else {}
         images, labels = self._select_listed(images, labels)
         self._check_pairs(images, labels)
@@ -98,7 +100,7 @@ class DOTADataset(OrientedDataset):
             data_list.append(info)
         self.warn_once('zero-area boxes', zero_area)
         self.warn_once('label files with boxes outside the image', outside)
-        return data_list
+        return self.add_second_images(data_list)
 
     def _index_labels(self) -> dict[str, str]:
         folder = Path(self.ann_file)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from mmengine.logging import print_log
 from stn_det.errors import DatasetError
 
 from .formats.classes import check_classes, check_unknown_class, make_palette, suggestion
-
-NUM_NAMED = 3  # how many offenders a message names before it counts the rest
+from .paired_pipeline import check_paired_pipeline
+from .second_sensor import NUM_NAMED, SecondSensor
 
 
 def name_some(items: Sequence[str]) -> str:
@@ -51,8 +52,13 @@ class OrientedDataset(BaseDetDataset):
         unknown_class: 'error' raises for objects of other classes than ``metainfo['classes']``; 'ignore' leaves
             them out, and what they cover becomes background.
         ignore_difficult: Whether objects marked difficult become regions to ignore.
+        pair_suffixes: Endings of the names of the two sensors' images, before the file suffix: ('_co', '_ir').
+        missing_second: 'error' raises for images without an image of the second sensor; 'drop' leaves them out.
         **kwargs: As for ``mmdet.datasets.BaseDetDataset``. ``filter_cfg`` may hold ``filter_empty_gt`` (drop images
-            without a positive) and ``min_size`` (smallest image side in pixels); both work outside test mode.
+            without a positive) and ``min_size`` (smallest image side in pixels); both work outside test mode. With
+            ``second_img_path`` in ``data_prefix`` the data info names the image of a second sensor, too; with
+            ``second_meta_path`` also what is known of its misalignment, see ``SecondSensor``. Labels belong to the
+            first sensor.
 
     Raises:
         ConfigError: The classes or an option are not usable.
@@ -65,11 +71,17 @@ class OrientedDataset(BaseDetDataset):
         img_list: str | None = None,
         unknown_class: str = 'error',
         ignore_difficult: bool = True,
+        pair_suffixes: Sequence[str] = ('', ''),
+        missing_second: str = 'error',
         **kwargs: Any,
     ) -> None:
         self.img_list = img_list
         self.unknown_class = check_unknown_class(unknown_class)
         self.ignore_difficult = ignore_difficult
+        self.pair_suffixes = pair_suffixes
+        self.missing_second = missing_second
+        if 'second_img_path' in (kwargs.get('data_prefix') or {}):
+            check_paired_pipeline(kwargs.get('pipeline') or [])
         super().__init__(**kwargs)
 
     @classmethod
@@ -85,6 +97,19 @@ class OrientedDataset(BaseDetDataset):
     def image_folder(self) -> str:
         """Folder that image names are relative to."""
         return self.data_prefix.get('img_path', self.data_prefix.get('img', '')) or ''
+
+    @cached_property
+    def second_sensor(self) -> SecondSensor | None:
+        """The second sensor's images, or None where ``data_prefix`` has no ``second_img_path``."""
+        folder = self.data_prefix.get('second_img_path')
+        if folder is None:
+            return None
+        meta = self.data_prefix.get('second_meta_path')
+        return SecondSensor(folder, self.image_folder, self.pair_suffixes, self.missing_second, meta)
+
+    def add_second_images(self, data_list: list[dict]) -> list[dict]:
+        """Give each data info the image of the second sensor, if there is one; the readers call it last."""
+        return data_list if self.second_sensor is None else self.second_sensor.add_to(data_list)
 
     def get_cat_ids(self, idx: int) -> list[int]:
         """Labels of the positives of an image; regions to ignore do not count."""

@@ -101,7 +101,7 @@ class RotatedCocoDataset(OrientedDataset):
             start = stop
         self.warn_once('zero-area boxes', zero_area)
         self.warn_once('images with boxes outside the image', outside)
-        return data_list
+        return self.add_second_images(data_list)
 
     def _select_listed(self, images: list[CocoImage]) -> list[CocoImage]:
         names = self.read_img_list()

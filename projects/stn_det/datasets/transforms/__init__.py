@@ -7,6 +7,7 @@ from .distort import DistortImage
 from .filter_boxes import FilterOrientedBoxes
 from .loading import LoadCheckedImage
 from .mosaic import OrientedMosaic
+from .paired import JitterSecond, LoadSecondImageFromFile, OnSecond, PackPairedInputs, WarpSecondLikeFirst
 from .quarter_turn import RandomQuarterTurn
 from .rotate import OrientedRandomRotate
 
@@ -14,10 +15,15 @@ __all__ = [
     'ConvertBoxType',
     'DistortImage',
     'FilterOrientedBoxes',
+    'JitterSecond',
     'LoadCheckedImage',
+    'LoadSecondImageFromFile',
+    'OnSecond',
     'OrientedMosaic',
     'OrientedRandomCrop',
     'OrientedRandomRotate',
+    'PackPairedInputs',
     'RandomQuarterTurn',
     'SetCamera',
+    'WarpSecondLikeFirst',
 ]

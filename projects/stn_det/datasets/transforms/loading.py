@@ -127,7 +127,7 @@ class LoadCheckedImage(LoadImageFromFile):
             low, high = (finite.min(), finite.max()) if finite.size else (0, 0)
             raise ImageError(
                 f'image {path} holds {image.dtype} values from {low} to {high}, expected 8 bits. Convert it, or say '
-                f"what to spread over 0..255: dict(type='LoadCheckedImage', value_range=({low}, {high}))."
+                f"what to spread over 0..255: dict(type='{type(self).__name__}', value_range=({low}, {high}))."
             )
         low, high = self.value_range
         scaled = (np.nan_to_num(image.astype(np.float64), nan=low, posinf=high, neginf=low) - low) * (
@@ -160,7 +160,7 @@ def _three_bands(image: np.ndarray, path: str, extra_bands: str) -> np.ndarray:
         return image[..., :3]
     raise ImageError(
         f'image {path} has {bands} bands, expected 1 or 3. Choose three and save them, '
-        "or use the first three with dict(type='LoadCheckedImage', extra_bands='drop')."
+        "or use the first three by extra_bands='drop' where the image is loaded."
     )
 
 

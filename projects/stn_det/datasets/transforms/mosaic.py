@@ -121,6 +121,11 @@ class OrientedMosaic(BaseTransform):
                 f'OrientedMosaic: the sample has {0 if others is None else len(others)} further images in mix_results, '
                 f'expected {NUM_QUADRANTS - 1}. Put it into the pipeline of MultiImageMixDataset.'
             )
+        if results.get('second_img') is not None:
+            raise ConfigError(
+                'OrientedMosaic: the sample holds the image of a second sensor, which cannot follow four images. '
+                'Leave the mosaic out of the pipeline of pairs.'
+            )
         samples = [results, *others]
         for sample in samples:
             check_sample(sample, 'OrientedMosaic', self.box_types)

@@ -1,5 +1,6 @@
-"""Detectors that wrap or extend those of mmdet."""
+"""Detectors that are more than a backbone, a neck and a head."""
 
 from .stn_detector import STNDetector
+from .two_stream import TwoStreamDetector
 
-__all__ = ['STNDetector']
+__all__ = ['STNDetector', 'TwoStreamDetector']

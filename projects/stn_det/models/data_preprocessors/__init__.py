@@ -1,0 +1,5 @@
+"""Preprocessors between data loader and model."""
+
+from .paired import PairedDetDataPreprocessor
+
+__all__ = ['PairedDetDataPreprocessor']
