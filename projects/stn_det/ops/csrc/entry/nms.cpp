@@ -77,7 +77,8 @@ std::tuple<Tensor, Tensor> soft_nms(
   Tensor lowered = torch::stable::new_zeros(scores, {args.count});
   args.visits = static_cast<int64_t*>(visits.mutable_data_ptr());
   args.lowered = lowered.mutable_data_ptr();
-  Tensor scratch = torch::stable::new_empty(scores, {kOnCuda ? args.count : 0});
+  const int64_t waiting = kOnCuda && args.count > kSoftNmsHeld ? args.count : 0;
+  Tensor scratch = torch::stable::new_empty(scores, {waiting, kSoftNmsNumbers});
   args.scratch = scratch.mutable_data_ptr();
   STN_DET_RUN(soft_nms, args);
   return {visits, lowered};
