@@ -49,6 +49,7 @@ WarpArgs arguments(const Tensor& input, const Tensor& matrix, int64_t mode, int6
       matrix.dim() == 3 && matrix.size(0) == input.size(0) && (matrix.size(1) == 2 || matrix.size(1) == 3) &&
           matrix.size(2) == 3 && matrix.scalar_type() == ScalarType::Double,
       "matrix has to be float64 of shape (N, 2, 3) or (N, 3, 3) with N = ", input.size(0), " like input");
+  check_device("matrix", matrix, input);
   STD_TORCH_CHECK(mode >= 0 && mode <= 2, "mode is ", mode, ", expected 0, 1 or 2");
   STD_TORCH_CHECK(padding >= 0 && padding <= 2, "padding is ", padding, ", expected 0, 1 or 2");
   WarpArgs args{};
@@ -97,6 +98,7 @@ std::tuple<Tensor, Tensor> warp_sample_backward(
       input.dim() == 4 && grad_output.dim() == 4 && grad_output.scalar_type() == input.scalar_type() &&
           grad_output.size(0) == input.size(0) && grad_output.size(1) == input.size(1),
       "grad_output does not have the shape and dtype of the output");
+  check_device("grad_output", grad_output, input);
   input = readable(input);
   grad_output = kOnCuda && deterministic ? dense(grad_output) : readable(grad_output);
   WarpArgs args = arguments(input, matrix, mode, padding, antialias);
