@@ -93,17 +93,15 @@ $(OTHER_TORCH)/.installed: requirements/constraints-other-torch.txt
 	$(OTHER_TORCH)/bin/python -m pip install -c requirements/constraints-other-torch.txt torch numpy pytest pytest-xdist hypothesis
 	touch $@
 
-# One library serves every environment of this checkout.
+# One library serves every environment of this checkout. Nothing that needs it fails without; the next make tries again.
 $(OPERATORS): $(OPERATOR_SOURCES) | $(VENV)/.installed
 	mkdir -p $(@D)
-	$(BIN)/python -m stn_det.ops.build || echo 'The operators run in plain PyTorch.'
-	touch $@
+	$(BIN)/python -m stn_det.ops.build && touch $@ || echo 'The operators run in plain PyTorch.'
 
 # A wheel without operators for CUDA is complete.
 $(CUDA_OPERATORS): $(CUDA_SOURCES) | $(VENV)/.installed
 	mkdir -p $(@D)
-	$(BIN)/python -m stn_det.ops.build --cuda --no-cpu || echo 'On a GPU the operators run in plain PyTorch.'
-	touch $@
+	$(BIN)/python -m stn_det.ops.build --cuda --no-cpu && touch $@ || echo 'On a GPU the operators run in plain PyTorch.'
 
 $(EMULATED): $(CUDA_SOURCES) $(wildcard tests/emulator/*) | $(VENV)/.installed
 	mkdir -p $(@D)

@@ -2,6 +2,8 @@
 
 import itertools
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -122,6 +124,23 @@ def test_the_compilers_get_no_other_flags(commands: list[list[str]]) -> None:
     assert {flag for flag in others if not flag.startswith('-gencode')} == stand_in | {
         '-c', '-o', '-isystem', '-L', '-ltorch_cpu', '-ltorch_cuda',
     }  # fmt: skip
+
+
+@pytest.mark.skipif(shutil.which('make') is None, reason='no make')
+@pytest.mark.parametrize(('target', 'stamp'), [('build', '.built'), ('build-cuda', '.built-cuda')])
+def test_make_tries_again_after_a_build_that_failed_and_goes_on_without(repository, tmp_path, target, stamp) -> None:
+    python, calls, works = tmp_path / 'bin' / 'python', tmp_path / 'calls', tmp_path / 'works'
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\necho "$@" >> {calls}\ntest -f {works}\n')
+    python.chmod(0o755)
+    (tmp_path / '.installed').touch()
+    variables = [f'VENV={tmp_path}', f'OPERATORS={tmp_path}/.built', f'CUDA_OPERATORS={tmp_path}/.built-cuda']
+    for done, expected in ((False, 1), (False, 2), (True, 3), (True, 3)):
+        if done:
+            works.touch()
+        subprocess.run(['make', '-C', str(repository), target, *variables], check=True, capture_output=True)
+        assert len(calls.read_text().splitlines()) == expected
+        assert (tmp_path / stamp).exists() == done
 
 
 def test_a_compiler_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
