@@ -40,12 +40,15 @@ def main() -> int:
     parser.add_argument('out', type=Path, help='the library')
     parser.add_argument('--only', nargs='*', help='names of operators (entry/NAME.cpp and cuda/NAME*.cu); default all')
     parser.add_argument('--flags', nargs='*', default=['-O2', '-mfma', '-mavx2', '-mf16c'], help='of the compiler')
-    parser.add_argument('--sanitize', action='store_true', help='check memory with AddressSanitizer')
+    parser.add_argument('--sanitize', action='store_true', help='check memory and what is undefined')
     arguments = parser.parse_args()
     extra = [flag.replace('~', '-') for flag in arguments.flags]
     if arguments.sanitize:
-        # Fibers change stacks behind the sanitizer's back: it watches the heap, which is where tensors lie.
-        extra += ['-fsanitize=address', '--param=asan-stack=0', '-fno-omit-frame-pointer']
+        # Fibers change stacks behind the sanitizer's back: it watches the heap, where tensors lie, and shared memory.
+        # What is undefined, such as a pack at an odd address, which a CPU would load, is found on stacks too.
+        undefined = 'undefined,float-cast-overflow'
+        extra += [f'-fsanitize=address,{undefined}', f'-fno-sanitize-recover={undefined}', '-fno-sanitize=vptr']
+        extra += ['--param=asan-stack=0', '-fno-omit-frame-pointer']
     wanted = [s for s in sources() if not arguments.only or any(s.stem.startswith(name) for name in arguments.only)]
     objects = arguments.out.parent / f'{arguments.out.stem}-objects'
     objects.mkdir(parents=True, exist_ok=True)

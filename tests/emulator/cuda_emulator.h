@@ -4,7 +4,8 @@
 // others: at __syncthreads, or at a warp operation until all lanes of the mask have come. So barriers that not all
 // threads reach, shuffles from lanes that have left and masks that name them end the process with a message.
 // STN_DET_EMULATOR_ORDER chooses the order in which threads run: "up" (default), "down" or "shuffled", which changes
-// from barrier to barrier. A kernel that lacks a barrier gives other results in other orders.
+// from barrier to barrier. A kernel that lacks a barrier gives other results in other orders. With a sanitizer an
+// access outside of tensors and of the shared memory that a kernel asked for ends the process too.
 //
 // What is not here does not compile: textures, asynchronous copies, clusters, cooperative groups, tensor cores.
 #pragma once
@@ -20,6 +21,13 @@
 #include <stdexcept>
 #include <string>
 #include <vector>
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(at, bytes) static_cast<void>(at)
+#define ASAN_UNPOISON_MEMORY_REGION(at, bytes) static_cast<void>(at)
+#endif
 
 #define STN_DET_EMULATOR  // for the few lines that ask whether they are compiled for a GPU
 
@@ -191,12 +199,12 @@ inline bool release() {
   return any;
 }
 
-inline void run_block(const std::string& order) {
+inline void run_block(const std::string& order, size_t shared) {
   std::vector<unsigned> turns(machine.count);
   std::iota(turns.begin(), turns.end(), 0u);
   if (order == "down") std::reverse(turns.begin(), turns.end());
   // What the last block left in shared memory is not there on a GPU either.
-  std::memset(machine.shared, 0xff, sizeof(machine.shared));
+  std::memset(machine.shared, 0xff, shared);
   for (unsigned i = 0; i < machine.count; ++i) start(i);
   for (;;) {
     if (order == "shuffled") {
@@ -241,14 +249,17 @@ inline void run(const char* name, dim3 grid, dim3 size, size_t shared, void (*bo
   }
   const char* wanted = std::getenv("STN_DET_EMULATOR_ORDER");
   const std::string order = wanted == nullptr ? "up" : wanted;
+  // What the kernel did not ask for; nothing without the sanitizer.
+  ASAN_POISON_MEMORY_REGION(machine.shared + shared, kSharedBytes - shared);
   for (unsigned z = 0; z < grid.z; ++z) {
     for (unsigned y = 0; y < grid.y; ++y) {
       for (unsigned x = 0; x < grid.x; ++x) {
         machine.block = dim3(x, y, z);
-        run_block(order);
+        run_block(order, shared);
       }
     }
   }
+  ASAN_UNPOISON_MEMORY_REGION(machine.shared, kSharedBytes);
 }
 
 inline unsigned lane() { return machine.current % kWarp; }

@@ -2,6 +2,8 @@
 
 import itertools
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -73,6 +75,72 @@ def test_a_library_is_named_after_its_own_sources(device: str, monkeypatch: pyte
         names.append(_build.library_name(device))
     changed = [later != earlier for earlier, later in itertools.pairwise(names)]
     assert changed == [True, device == 'cpu', device == 'cuda', True]
+
+
+@pytest.mark.parametrize(
+    ('flags', 'devices'),
+    [
+        ('FLAGS', {'cpu', 'cuda'}),
+        ('INSTRUCTION_SETS', {'cpu'}),
+        ('LINK_FLAGS', {'cpu'}),
+        ('CUDA_FLAGS', {'cuda'}),
+        ('CUDA_ENTRY_FLAGS', {'cuda'}),
+        ('CUDA_LINK_FLAGS', {'cuda'}),
+        ('CUDA_ARCHITECTURES', set()),
+    ],
+)
+def test_a_library_is_named_after_the_flags_of_its_compilers(monkeypatch, flags, devices) -> None:
+    before = {device: _build.library_name(device) for device in ('cpu', 'cuda')}
+    former = getattr(_build, flags)
+    monkeypatch.setattr(_build, flags, {**former, 'avx512': ()} if isinstance(former, dict) else (*former, '-g'))
+    assert {device for device in before if _build.library_name(device) != before[device]} == devices
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
+    """What would be run to compile both libraries into a folder."""
+    seen: list[list[str]] = []
+
+    def run(command: list[str], verbose: bool) -> None:
+        seen.append(list(command))
+        Path(command[command.index('-o') + 1]).touch()
+
+    monkeypatch.setattr(_build, '_run', run)
+    monkeypatch.setattr(_build, '_nvcc', lambda: 'nvcc')
+    _build.compile_library(tmp_path)
+    _build.compile_cuda_library(tmp_path)
+    return seen
+
+
+def test_the_compilers_get_no_other_flags(commands: list[list[str]]) -> None:
+    """Such as are not part of the name; those left say where things are."""
+    named = {*_build.FLAGS, *_build.LINK_FLAGS, *_build.CUDA_FLAGS, *_build.CUDA_ENTRY_FLAGS, *_build.CUDA_LINK_FLAGS}
+    named |= {flag for flags in _build.INSTRUCTION_SETS.values() for flag in flags}
+    named |= {f'-DSTN_DET_ISA={isa}' for isa in _build.INSTRUCTION_SETS}
+    libraries = [command for command in commands if any('libstn_det' in part for part in command)]
+    assert len(libraries) == 2
+    others = {part for command in commands for part in command if part.startswith('-')} - named
+    stand_in = {'-x', '-Wl,-soname,libtorch_cuda.so'}
+    assert {flag for flag in others if not flag.startswith('-gencode')} == stand_in | {
+        '-c', '-o', '-isystem', '-L', '-ltorch_cpu', '-ltorch_cuda',
+    }  # fmt: skip
+
+
+@pytest.mark.skipif(shutil.which('make') is None, reason='no make')
+@pytest.mark.parametrize(('target', 'stamp'), [('build', '.built'), ('build-cuda', '.built-cuda')])
+def test_make_tries_again_after_a_build_that_failed_and_goes_on_without(repository, tmp_path, target, stamp) -> None:
+    python, calls, works = tmp_path / 'bin' / 'python', tmp_path / 'calls', tmp_path / 'works'
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\necho "$@" >> {calls}\ntest -f {works}\n')
+    python.chmod(0o755)
+    (tmp_path / '.installed').touch()
+    variables = [f'VENV={tmp_path}', f'OPERATORS={tmp_path}/.built', f'CUDA_OPERATORS={tmp_path}/.built-cuda']
+    for done, expected in ((False, 1), (False, 2), (True, 3), (True, 3)):
+        if done:
+            works.touch()
+        subprocess.run(['make', '-C', str(repository), target, *variables], check=True, capture_output=True)
+        assert len(calls.read_text().splitlines()) == expected
+        assert (tmp_path / stamp).exists() == done
 
 
 def test_a_compiler_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from stn_det.ops import _library
 
 EMULATED = bool(_library._on_cpu) and not _library.instruction_set()
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
+OTHER_DEVICE = 'cpu' if DEVICE == 'cuda' else 'meta'
 if DEVICE == 'cpu' and not EMULATED:
     pytest.skip('no GPU', allow_module_level=True)
 if DEVICE == 'cuda' and not _library._on_cuda:
@@ -112,9 +113,18 @@ CASES: dict[str, Callable[[], tuple[Callable, list[Tensor]]]] = {
     'fused, points': partial(attention, 2),
     'fused, boxes': partial(attention, 4),
     'fused, rotated boxes': partial(attention, 5),
+    'fused, few queries': partial(attention, 5, queries=97),
     'deform_conv2d': lambda: (
         convolve,
         [draw(2, 16, 18, 21), 4 * draw(2, 36, 18, 21) - 2, draw(8, 16, 3, 3) - 0.5, draw(2, 18, 18, 21)],
+    ),
+    'deform_conv_v3': lambda: (
+        lambda x, offset, mask: ops.deform_conv_v3(x, offset, mask, 3, padding=1, groups=4),
+        [draw(2, 18, 21, 32), 4 * draw(2, 18, 21, 72, seed=1) - 2, draw(2, 18, 21, 36, seed=2)],
+    ),
+    'deform_conv_v4': lambda: (
+        lambda x, packed: ops.deform_conv_v4(x, packed, (1, 2), stride=2, groups=2),
+        [draw(2, 18, 21, 12), 4 * draw(2, 9, 10, 16, seed=1) - 2],
     ),
     'warp, affine': lambda: (lambda x, m: ops.warp_sample(x, m, (33, 45)), [draw(2, 5, 40, 50), matrices(2)]),
     'warp, bicubic': lambda: (
@@ -154,6 +164,30 @@ CASES: dict[str, Callable[[], tuple[Callable, list[Tensor]]]] = {
 HALVES = [
     name for name in CASES if name.startswith(('ms_', 'fused', 'deform', 'warp', 'remap', 'roi')) and 'max' not in name
 ]
+
+
+def rectangles(count: int) -> Tensor:
+    """Axis-aligned boxes (count, 4) many of which overlap."""
+    corner = draw(count, 2) * 100
+    return torch.cat([corner, corner + 40 * draw(count, 2, seed=1)], 1)
+
+
+SUPPRESSIONS = {'nms': rectangles, 'nms_rotated': boxes, 'nms_quadri': quads, 'soft_nms': rectangles}
+
+
+def suppression(name: str, count: int = 300) -> tuple[Callable, list[Tensor]]:
+    """A function that gives the kept indices, and its arguments; soft_nms knows no labels."""
+    parts = [SUPPRESSIONS[name](count), (draw(count, seed=4) * 50).round() / 50, (draw(count, seed=5) * 3).long()]
+    if name == 'soft_nms':
+        return lambda shapes, scores: ops.soft_nms(shapes, scores, 0.3)[1], parts[:2]
+    return lambda shapes, scores, labels: getattr(ops, name)(shapes, scores, 0.3, labels), parts
+
+
+def suppressor(name: str, count: int = 300) -> tuple[Callable, list]:
+    """The operator behind, whose results have a size that depends on no value, and its arguments on the device."""
+    shapes, scores, *labels = (part.to(DEVICE) for part in suppression(name, count)[1])
+    rest = [scores, 0.3, 0.5, 0.05, 1, 0] if name == 'soft_nms' else [scores.argsort(descending=True), *labels, 0.3]
+    return getattr(torch.ops.stn_det, name), [shapes, *rest]
 
 
 def as_arguments(parts: Sequence[Tensor], dtype: torch.dtype, device: str = DEVICE) -> list[Tensor]:
@@ -225,27 +259,18 @@ def test_deterministic_mode_gives_the_same_bits_and_nearly_the_same_numbers(name
 @pytest.mark.parametrize('labelled', [False, True])
 @pytest.mark.parametrize('name', ['nms', 'nms_rotated', 'nms_quadri'])
 def test_suppression_keeps_what_the_reference_keeps(name, labelled, monkeypatch) -> None:
-    count = 300
-    shapes = {'nms_rotated': boxes(count), 'nms_quadri': quads(count)}.get(name)
-    if shapes is None:
-        corner = draw(count, 2) * 100
-        shapes = torch.cat([corner, corner + 40 * draw(count, 2, seed=1)], 1)
-    scores = (draw(count, seed=4) * 50).round() / 50  # some are equal
-    labels = (draw(count, seed=5) * 3).long() if labelled else None
-    run = getattr(ops, name)
-    on_device = [None if part is None else part.to(DEVICE) for part in (shapes, scores, labels)]
-    found = run(on_device[0], on_device[1], 0.3, on_device[2]).cpu()
+    run, (shapes, scores, labels) = suppression(name)
+    found = run(shapes.to(DEVICE), scores.to(DEVICE), labels.to(DEVICE) if labelled else None).cpu()
     monkeypatch.setattr(_library, '_on_cpu', frozenset())
-    assert torch.equal(found, run(shapes, scores, 0.3, labels))
+    assert torch.equal(found, run(shapes, scores, labels if labelled else None))
 
 
 @pytest.mark.parametrize('method', ['naive', 'linear', 'gaussian'])
 def test_soft_suppression_agrees_with_the_reference(method, monkeypatch) -> None:
-    corner = draw(200, 2) * 60
-    rectangles, scores = torch.cat([corner, corner + 30 * draw(200, 2, seed=1)], 1), draw(200, seed=2)
-    found = ops.soft_nms(rectangles.to(DEVICE), scores.to(DEVICE), 0.3, method=method)
+    shapes, scores = rectangles(200), draw(200, seed=2)
+    found = ops.soft_nms(shapes.to(DEVICE), scores.to(DEVICE), 0.3, method=method)
     monkeypatch.setattr(_library, '_on_cpu', frozenset())
-    wanted = ops.soft_nms(rectangles, scores, 0.3, method=method)
+    wanted = ops.soft_nms(shapes, scores, 0.3, method=method)
     assert torch.equal(found[1].cpu(), wanted[1])
     torch.testing.assert_close(found[0].cpu(), wanted[0])
 
@@ -257,6 +282,48 @@ def test_levels_that_do_not_fit_show_as_nan() -> None:
     wrong[2] = torch.tensor([500, 600])
     output = function(*as_arguments([value, wrong, starts, *rest], torch.float32))
     assert output.isnan().all()
+
+
+# Which arguments hold one part for each image.
+BATCHED = {
+    'ms_deform_attn, 3 channels': (0, 3, 4),
+    'fused, few queries': (0, 3, 4, 5),
+    'deform_conv2d': (0, 1, 3),
+    'deform_conv_v4': (0, 1),
+    'warp, affine': (0, 1),
+    'warp, bicubic': (0, 1),
+}
+
+
+@pytest.mark.parametrize('name', BATCHED)
+@pytest.mark.parametrize('images', [1, 7])
+def test_images_of_any_batch_are_alone(name, images) -> None:
+    function, parts = CASES[name]()
+    index = torch.arange(images) % 2
+    for k in BATCHED[name]:
+        parts[k] = parts[k][index] + 0.01 * draw(*parts[k][index].shape)
+
+    def run(first: int, last: int) -> list[Tensor]:
+        chosen = [part[first:last] if k in BATCHED[name] else part for k, part in enumerate(parts)]
+        arguments = as_arguments(chosen, torch.float64)
+        output = function(*arguments)
+        return [output, *torch.autograd.grad(output.square().sum(), [arguments[k] for k in BATCHED[name]])]
+
+    together = run(0, images)
+    for image in range(images):
+        for one, other in zip(together, run(image, image + 1)):
+            torch.testing.assert_close(one[image : image + 1], other, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize('name', [*CASES, *SUPPRESSIONS])
+def test_devices_that_differ_are_refused(name) -> None:
+    """Whichever of the arguments it is; from shapes and devices alone, so that it shows without a GPU."""
+    function, parts = CASES[name]() if name in CASES else suppression(name)
+    arguments = as_arguments(parts, torch.float32)
+    for place in range(len(arguments)):
+        moved = [part.to(OTHER_DEVICE) if k == place else part for k, part in enumerate(arguments)]
+        with pytest.raises(InputError, match=f'on {OTHER_DEVICE}'):
+            function(*moved)
 
 
 @needs_gpu
@@ -306,27 +373,49 @@ def test_a_graph_can_capture_it(name) -> None:
 
 
 @needs_gpu
-@pytest.mark.parametrize('name', ['nms', 'nms_rotated', 'nms_quadri'])
-def test_suppression_waits_for_nobody(name) -> None:
+@pytest.mark.parametrize('name', SUPPRESSIONS)
+def test_suppression_waits_for_nobody_and_a_graph_can_capture_it(name) -> None:
     """The operator itself; only taking the kept indices needs their number."""
-    shapes = {'nms': boxes(500)[:, :4], 'nms_rotated': boxes(500), 'nms_quadri': quads(500)}[name].float().to(DEVICE)
-    order, labels = torch.arange(500, device=DEVICE), torch.zeros(500, dtype=torch.long, device=DEVICE)
-    operator = getattr(torch.ops.stn_det, name)
-    operator(shapes, order, labels, 0.5)
+    operator, arguments = suppressor(name, 5000)
+    operator(*arguments)
     torch.cuda.set_sync_debug_mode('error')
     try:
-        operator(shapes, order, labels, 0.5)
+        operator(*arguments)
     finally:
         torch.cuda.set_sync_debug_mode('default')
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = operator(*arguments)
+    arguments[0].copy_(arguments[0].flip(0))
+    graph.replay()
+    found, wanted = (part if name == 'soft_nms' else [part] for part in (captured, operator(*arguments)))
+    assert all(torch.equal(*pair) for pair in zip(found, wanted))
 
 
 @needs_gpu
-@pytest.mark.parametrize('name', CASES)
-def test_devices_that_differ_are_refused(name) -> None:
-    function, parts = CASES[name]()
-    arguments = as_arguments(parts, torch.float32)
-    with pytest.raises((InputError, RuntimeError), match='device'):
-        function(*arguments[:-1], arguments[-1].cpu())
+@pytest.mark.parametrize('name', SUPPRESSIONS)
+def test_suppression_runs_on_the_current_stream(name) -> None:
+    run, parts = suppression(name)
+    wanted = run(*(part.to(DEVICE) for part in parts))
+    with torch.cuda.stream(torch.cuda.Stream()):
+        torch.cuda._sleep(20_000_000)
+        assert torch.equal(run(*(part.to(DEVICE) for part in parts)), wanted)
+
+
+@needs_gpu
+@pytest.mark.parametrize('name', [*SUPPRESSIONS, 'warp_sample', 'roi_align', 'ms_deform_attn'])
+def test_operators_themselves_refuse_devices_that_differ(name) -> None:
+    """Called without the functions around them, they would read memory of the host."""
+    calls = {
+        'warp_sample': [*as_arguments(CASES['warp, affine']()[1], torch.float64), 33, 45, 0, 0, False, False],
+        'roi_align': [*as_arguments(CASES['roi_align']()[1], torch.float64), 7, 5, 0.5, 0, True],
+        'ms_deform_attn': as_arguments(attention()[1], torch.float64),
+    }
+    operator, arguments = (getattr(torch.ops.stn_det, name), calls[name]) if name in calls else suppressor(name)
+    for place in range(1, sum(isinstance(part, Tensor) for part in arguments)):
+        moved = [part.cpu() if k == place else part for k, part in enumerate(arguments)]
+        with pytest.raises(RuntimeError, match='is on another device than the first tensor'):
+            operator(*moved)
 
 
 @needs_two
@@ -336,6 +425,15 @@ def test_the_current_device_may_be_another(name) -> None:
     wanted = gradients(function, as_arguments(parts, torch.float32))
     with torch.cuda.device(0):
         assert_near(gradients(function, as_arguments(parts, torch.float32, 'cuda:1')), wanted, 1e-5)
+
+
+@needs_two
+@pytest.mark.parametrize('name', SUPPRESSIONS)
+def test_suppression_where_the_current_device_is_another(name) -> None:
+    run, parts = suppression(name)
+    wanted = run(*(part.to(DEVICE) for part in parts))
+    with torch.cuda.device(0):
+        assert torch.equal(run(*(part.to('cuda:1') for part in parts)).cpu(), wanted.cpu())
 
 
 @needs_gpu

@@ -374,3 +374,26 @@ def test_products_of_16_bits(checks, monkeypatch, dtype) -> None:
     assert [part.dtype for part in found] == [dtype, *(tensor.dtype for tensor in tensors)]
     for one, other in zip(found, wanted):
         assert (one - other).abs().max() <= 2 * rounding * other.abs().max()
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_gradient_of_a_16_bit_kernel_is_rounded_once(monkeypatch, dtype) -> None:
+    """Against float64 on the same columns; the sums of ten ranges stay in float32."""
+    device = 'cuda' if 'deform_im2col' in _library._on_cuda and torch.cuda.is_available() else 'cpu'
+    if device == 'cpu' and _library.instruction_set():
+        pytest.skip('the CPU multiplies in float32')
+    tensors, _ = inputs(dtype, batch=9, channels=16, groups=2, padding=1)
+    x, offset, weight, _, mask = (tensor.to(device) for tensor in tensors)
+    x, grad_output = x.permute(0, 2, 3, 1).contiguous(), torch.randn(9, 7, 10, 4).to(device, dtype)
+    geometry, pixels = ([1, 1], [1, 1], [1, 1], 2, 1), 9 * 7 * 10
+    columns = torch.ops.stn_det.deform_im2col(x, offset, mask, [3, 2], *geometry, 0, pixels).double()
+    grad = grad_output.double().view(pixels, 2, 2).permute(1, 2, 0)
+    wanted = _deform._kernel_tensor(grad @ columns.flatten(2), weight)
+    monkeypatch.setattr(_deform, 'COLUMN_BYTES', 1)
+    monkeypatch.setattr(_deform, 'COLUMN_BYTES_CUDA', 1)
+    assert len(list(_deform._ranges(pixels, x, weight))) == 10
+    needed = [False, False, True, False]
+    found = torch.ops.stn_det.deform_conv2d_backward(grad_output, x, offset, weight, mask, *geometry, needed)[2]
+    assert found.dtype == dtype
+    bound = torch.finfo(dtype).eps / 2 * wanted.abs() + 1e-5 * wanted.abs().max()
+    assert ((found - wanted).abs() <= bound).all()

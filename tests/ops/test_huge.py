@@ -2,7 +2,7 @@
 
 Zeros that nobody touches take no memory, so the tests that read a few places of a large tensor cost nothing. Those
 that write one need up to 13 GB and run where STN_DET_HUGE is set. So many boxes are more than the suppression operators
-can be given on such a machine: of these soft_nms alone counts in 32 bits, and refuses.
+can be given on such a machine: of these soft_nms counts in 32 bits, and so do all on a GPU; they refuse.
 """
 
 import os
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from stn_det.ops import (
+    _library,
     box_iou_quadri,
     box_iou_rotated,
     ms_deform_attn,
@@ -130,6 +131,14 @@ def test_soft_nms_counts_boxes_before_it_copies_them() -> None:
     boxes, scores = torch.zeros(1, 4).expand(LIMIT, 4), torch.zeros(1).expand(LIMIT)
     with pytest.raises(RuntimeError, match='boxes has 2147483648 rows, expected fewer than'):
         torch.ops.stn_det.soft_nms(boxes, scores, 0.3, 0.5, 1e-3, 0, 0)
+
+
+@pytest.mark.skipif(bool(_library.instruction_set()), reason='the CPU counts boxes in 64 bits')
+@pytest.mark.parametrize(('name', 'numbers'), [('nms', 4), ('nms_rotated', 5), ('nms_quadri', 8)])
+def test_nms_on_a_gpu_counts_boxes_before_it_copies_them(name, numbers) -> None:
+    boxes, order = torch.zeros(1, numbers).expand(2**30, numbers), torch.zeros(1, dtype=torch.long).expand(2**30)
+    with pytest.raises(RuntimeError, match='boxes has 1073741824 rows, expected fewer than'):
+        getattr(torch.ops.stn_det, name)(boxes, order, order, 0.3)
 
 
 @writes_gigabytes

@@ -25,7 +25,7 @@ def inputs(dtype=torch.float64, batch=2, queries=31, heads=3, channels=8, points
     return value, sizes, start, locations, weights
 
 
-@pytest.mark.parametrize('channels', [1, 3, 8, 16, 32, 40, 64, 100])
+@pytest.mark.parametrize('channels', [1, 3, 8, 16, 32, 40, 64, 100, 128])
 @pytest.mark.parametrize(
     ('dtype', 'tolerance'),
     [(torch.float64, 1e-13), (torch.float32, 2e-6), (torch.float16, 1e-3), (torch.bfloat16, 8e-3)],
@@ -41,7 +41,20 @@ def test_agrees_with_the_reference_in_float64(checks, dtype, tolerance, channels
         assert (one - other).abs().max() <= tolerance * other.abs().max()
 
 
-@pytest.mark.parametrize(('queries', 'points', 'batch'), [(1, 1, 1), (97, 2, 2), (13, 8, 3), (8, 3, 2)])
+@pytest.mark.parametrize('points', [1, 2, 3, 8, 12])
+@pytest.mark.parametrize('channels', range(8, 129, 8))
+def test_head_dimensions_and_points_in_16_bits(checks, channels, points) -> None:
+    """A GPU takes 8 channels a lane, and as many lanes as a power of two, some of which have no channels then."""
+    arguments = inputs(torch.bfloat16, batch=1, queries=7, channels=channels, points=points)
+    wide = [part.double() if part.is_floating_point() else part for part in arguments]
+    grad_output = torch.randn(1, 7, 3 * channels).bfloat16()
+    found = checks.gradients(ms_deform_attn, arguments, grad_output)
+    wanted = checks.gradients(ms_deform_attn_reference, wide, grad_output.double())
+    for one, other, tolerance in zip(found, wanted, (2**-8, 2**-8, 1e-5, 1e-5), strict=True):
+        assert (one - other).abs().max() <= tolerance * other.abs().max()
+
+
+@pytest.mark.parametrize(('queries', 'points', 'batch'), [(1, 1, 1), (97, 2, 2), (13, 8, 3), (8, 3, 2), (5, 12, 7)])
 def test_prime_queries_and_any_number_of_points(checks, queries, points, batch) -> None:
     """DCNv4 issues 5, 13 and 87: a tail of queries, 2 or 8 points, more than one image."""
     arguments = inputs(queries=queries, points=points, batch=batch)

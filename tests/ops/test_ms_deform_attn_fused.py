@@ -61,7 +61,7 @@ def test_equals_the_attention_of_its_locations_and_weights(implementation, size)
 
 
 @pytest.mark.usefixtures('compiled')
-@pytest.mark.parametrize('channels', [3, 16, 32, 40])
+@pytest.mark.parametrize('channels', [3, 8, 16, 32, 40, 128])
 @pytest.mark.parametrize('size', [2, 4, 5])
 @pytest.mark.parametrize(
     ('dtype', 'tolerance'),
@@ -78,7 +78,9 @@ def test_agrees_with_the_reference_in_float64(checks, dtype, tolerance, size, ch
 
 
 @pytest.mark.usefixtures('compiled')
-@pytest.mark.parametrize(('queries', 'points', 'heads'), [(700, 4, 2), (1, 1, 1), (97, 8, 2), (40, 3, 1)])
+@pytest.mark.parametrize(
+    ('queries', 'points', 'heads'), [(700, 4, 2), (1, 1, 1), (97, 8, 2), (40, 3, 1), (9, 2, 5), (23, 12, 2)]
+)
 def test_dense_and_sparse_queries_and_any_number_of_points(checks, queries, points, heads) -> None:
     """Many queries read a copy of the value that is ordered by head."""
     arguments = inputs(5, queries=queries, points=points, heads=heads)

@@ -257,6 +257,23 @@ def test_empty(checks, kind, empty) -> None:
     assert not grad.any()
 
 
+@pytest.mark.parametrize('images', [1, 3, 7])
+@pytest.mark.parametrize('kind', ['avg', 'max', 'rotated'])
+def test_images_of_any_batch_are_alone(checks, kind, images) -> None:
+    function, _, rotated = case(kind)
+    feature, rois = inputs(rotated=rotated)
+    feature = torch.cat([feature, feature.flip(2), feature.flip(3), feature[:1].flip(1)])[:images]
+    rois[:, 0] = torch.arange(17) % images
+    output, grad = checks.gradients(lambda x: function(x, rois).square(), (feature,), torch.ones(17, 5, *SIZE))
+    for image in range(images):
+        its = rois[:, 0] == image
+        alone = torch.cat([torch.zeros(int(its.sum()), 1), rois[its, 1:]], 1)
+        one = feature[image : image + 1]
+        wanted = checks.gradients(lambda x, r=alone: function(x, r).square(), (one,), torch.ones(len(alone), 5, *SIZE))
+        torch.testing.assert_close(output[its], wanted[0], atol=1e-13, rtol=0)
+        torch.testing.assert_close(grad[image : image + 1], wanted[1], atol=1e-12, rtol=0)
+
+
 @pytest.mark.usefixtures('deterministic')
 @pytest.mark.parametrize('kind', ['avg', 'max', 'rotated'])
 def test_any_layout_of_the_arguments(checks, kind) -> None:

@@ -202,7 +202,8 @@ def test_portable_code_agrees_with_that_for_this_processor(checks, tmp_path, ant
 
 @pytest.mark.parametrize(
     ('dtype', 'tolerance'),
-    [(torch.float64, 1e-12), (torch.float32, 4e-6), (torch.float16, 1e-3), (torch.bfloat16, 8e-3)],
+    # Float32 sums up to 13 x 13 taps here, with or without fused products.
+    [(torch.float64, 1e-12), (torch.float32, 8e-6), (torch.float16, 1e-3), (torch.bfloat16, 8e-3)],
 )
 # Packs of 2, 4 or 8 channels a lane; more packs than lanes; no whole pack.
 @pytest.mark.parametrize(('channels', 'scale'), [(8, 1.1), (24, 2.4), (13, 2.4), (264, 3.1)])

@@ -2,8 +2,8 @@
 
 The library for the CPU needs g++ or clang++ and the headers that come with PyTorch, nothing else. The one for CUDA
 needs nvcc too, but neither a GPU nor a PyTorch with CUDA. Both keep to LibTorch's stable ABI, so one build serves every
-Python and every PyTorch from 2.10 on. A file name carries a digest of the sources: a library that was built from other
-sources is never loaded.
+Python and every PyTorch from 2.10 on. A file name carries a digest of the sources and of the flags of the compilers: a
+library that was built from others is never loaded.
 """
 
 import hashlib
@@ -35,6 +35,7 @@ FLAGS = (
     '-Wno-psabi',
     TARGET,
 )
+LINK_FLAGS = ('-shared', '-Wl,--as-needed', '-Wl,-s')
 # Files named *_kernel.cpp are compiled once for each of these; which one runs is decided on the machine that runs it.
 INSTRUCTION_SETS = {'baseline': (), 'avx2': ('-mavx2', '-mfma', '-mf16c')}
 
@@ -54,11 +55,18 @@ CUDA_FLAGS = (
     '-DSTN_DET_CUDA',
     '-DSTN_DET_ISA=cuda',
 )
+CUDA_ENTRY_FLAGS = ('-DSTN_DET_CUDA', '-DUSE_CUDA')
+# With the runtime inside, the library does not ask for one of its own version.
+CUDA_LINK_FLAGS = ('-shared', '-cudart', 'static', '-Xlinker=--no-as-needed', '-Xlinker=-s')
 
 
 def library_name(device: str = 'cpu') -> str:
-    """File name of the library for ``'cpu'`` or ``'cuda'`` that belongs to the sources beside this file."""
-    digest = hashlib.sha256()
+    """File name of the library for ``'cpu'`` or ``'cuda'`` that belongs to the sources beside this file.
+
+    The architectures that one for CUDA was compiled for do not show in it.
+    """
+    cpu, cuda = (INSTRUCTION_SETS, LINK_FLAGS), (CUDA_FLAGS, CUDA_ENTRY_FLAGS, CUDA_LINK_FLAGS)
+    digest = hashlib.sha256(repr((FLAGS, cpu if device == 'cpu' else cuda)).encode())
     for folder in ('common', device, 'entry'):
         for path in sorted((SOURCES / folder).glob('*')):
             if path.suffix in {'.h', '.cpp', '.cu'}:
@@ -95,8 +103,7 @@ def compile_library(folder: Path | None = None, verbose: bool = False) -> Path:
         _run_all(commands, verbose)
         objects = [f'{scratch}/{name}.o' for name in _in_link_order([name for _, name, _ in units])]
         libraries = ('-L', str(torch / 'lib'), '-ltorch_cpu')
-        link = [compiler, '-shared', *objects, *libraries, '-Wl,--as-needed', '-Wl,-s']
-        return _link(link, 'cpu', folder, verbose)
+        return _link([compiler, *objects, *libraries, *LINK_FLAGS], 'cpu', folder, verbose)
 
 
 def compile_cuda_library(
@@ -125,20 +132,15 @@ def compile_cuda_library(
             commands.append([nvcc, *CUDA_FLAGS, *targets, '-c', str(source), '-o', f'{scratch}/{source.stem}.cu.o'])
         includes = ('-isystem', str(torch / 'include'))
         for source in sorted((SOURCES / 'entry').glob('*.cpp')):
-            defines = ('-DSTN_DET_CUDA', '-DUSE_CUDA')
-            commands.append(
-                [compiler, *FLAGS, *defines, *includes, '-c', str(source), '-o', f'{scratch}/{source.stem}.o']
-            )
+            output = f'{scratch}/{source.stem}.o'
+            commands.append([compiler, *FLAGS, *CUDA_ENTRY_FLAGS, *includes, '-c', str(source), '-o', output])
         _run_all(commands, verbose)
         # A PyTorch without CUDA lacks this library, whose functions are looked up when ours is loaded.
         stand_in = f'{scratch}/libtorch_cuda.so'
         _run([compiler, '-shared', '-x', 'c++', '/dev/null', '-o', stand_in, '-Wl,-soname,libtorch_cuda.so'], verbose)
         libraries = ('-L', scratch, '-L', str(torch / 'lib'), '-ltorch_cuda', '-ltorch_cpu')
         objects = sorted(str(path) for path in Path(scratch).glob('*.o'))
-        # With the runtime inside, the library does not ask for one of its own version.
-        options = ('-shared', '-cudart', 'static', '-Xlinker=--no-as-needed', '-Xlinker=-s')
-        link = [nvcc, *targets[:1], *options, *objects, *libraries]
-        return _link(link, 'cuda', folder, verbose)
+        return _link([nvcc, *targets[:1], *CUDA_LINK_FLAGS, *objects, *libraries], 'cuda', folder, verbose)
 
 
 def _link(command: Sequence[str], device: str, folder: Path | None, verbose: bool) -> Path:

@@ -82,7 +82,7 @@ def _backward(
     mask = None if mask is None else mask.contiguous()
     kernel = _kernel_matrix(weight, groups)  # (G, O / G, K * C / G)
     rows = grad_output.flatten(0, 2).unflatten(1, (groups, -1)).transpose(0, 1)  # (G, N * h * w, O / G)
-    # Maps of 16 bits are summed in the dtype of the offsets.
+    # Gradients of 16 bits are summed over all ranges in the dtype of the offsets, and rounded once.
     of_input, of_offset, of_weight, of_mask = (
         torch.zeros_like(part, dtype=offset.dtype) if need and part is not None else None
         for part, need in zip((input, offset, kernel, mask), needed)
@@ -99,10 +99,7 @@ def _backward(
                 del columns
             if of_weight is not None:
                 columns = torch.ops.stn_det.deform_im2col(*where)
-                if of_weight.dtype == columns.dtype:
-                    of_weight.baddbmm_(grad.transpose(1, 2), columns.flatten(2))
-                else:
-                    of_weight += torch.bmm(grad.transpose(1, 2), columns.flatten(2))
+                _add_product(of_weight, grad.transpose(1, 2), columns.flatten(2))
                 del columns
     if of_input is not None:
         of_input = of_input.to(input.dtype)
@@ -110,6 +107,16 @@ def _backward(
         of_weight = _kernel_tensor(of_weight, weight).to(weight.dtype)
     grads = of_input, of_offset, of_weight, of_mask
     return tuple(input.new_empty(0) if grad is None else grad for grad in grads)
+
+
+def _add_product(sums: Tensor, first: Tensor, second: Tensor) -> None:
+    """Add to sums (G, A, B) the product of (G, A, P) and (G, P, B), whose factors may be narrower than the sums."""
+    if first.dtype == sums.dtype:
+        sums.baddbmm_(first, second)
+    elif first.is_cuda:
+        sums += torch.bmm(first, second, out_dtype=sums.dtype)
+    else:  # kernels of CUDA on a CPU, where torch knows no such product
+        sums.baddbmm_(first.to(sums.dtype), second.to(sums.dtype))
 
 
 def _ranges(pixels: int, input: Tensor, weight: Tensor) -> Iterator[tuple[int, int]]:

@@ -116,7 +116,9 @@ def sample_window(
     y = rows[:, None, None, None] + shift[..., 1]
     locations = torch.stack([(x + 0.5) / in_width, (y + 0.5) / in_height], -1)  # (N, h, w, G, K, 2)
     value = input.flatten(1, 2).unflatten(-1, (groups, -1))
-    shapes = torch.tensor([[in_height, in_width]], device=device)
+    # Filled where they lie: torch.tensor would copy from the host, which waits and which no CUDA graph can capture.
+    height_and_width = (torch.full((1, 1), extent, device=device) for extent in (in_height, in_width))
+    shapes = torch.cat(list(height_and_width), 1)
     starts = torch.zeros(1, dtype=torch.long, device=device)
     weights = mask.to(dtype).flatten(1, 2).unsqueeze(3)  # (N, h * w, G, 1, K)
     output = ms_deform_attn(value, shapes, starts, locations.flatten(1, 2).unsqueeze(3), weights)

@@ -257,14 +257,18 @@ void deform_im2col_backward(const DeformArgs& args) {
   for_packs(args, args.grad_columns, [&](auto element, auto pack) {
     using T = decltype(element);
     using A = SumOf<T>;
-    const Plan plan(args, pack);
     const auto scatter = [&](auto sums) {
+      constexpr int kPack = kPackFor<decltype(sums), pack()>;
+      const Plan plan(args, kPack);
       launch(
-          "deform_im2col_backward", sample_backward<T, pack(), decltype(sums)>, plan.blocks, kThreads,
+          "deform_im2col_backward", sample_backward<T, kPack, decltype(sums)>, plan.blocks, kThreads,
           plan.tile * sizeof(Stop<A>), args.stream, args, sums, plan.points, plan.tile, plan.lanes);
     };
     A* grad_input = static_cast<A*>(args.grad_input);
-    if (grad_input == nullptr) return scatter(PlainSum<A>{nullptr});
+    if (grad_input == nullptr) {
+      // The other gradients have the same bits as beside that of the input.
+      return args.deterministic ? scatter(ExactSum<A>{}) : scatter(PlainSum<A>{});
+    }
     const int64_t plane = args.out_height * args.out_width, kernel = args.kernel[0] * args.kernel[1];
     const auto find_bound = [&](ExactScale* scale) {
       const T* grad = static_cast<const T*>(args.grad_columns);

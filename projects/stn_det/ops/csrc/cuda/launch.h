@@ -15,13 +15,8 @@
 
 namespace stn_det::cuda {
 
-// Starts a kernel on a stream of the current device. `name` is what an error names.
-template <typename... Parameters, typename... Arguments>
-inline void launch(
-    const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, void* stream,
-    Arguments&&... arguments) {
-  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-  kernel<<<grid, block, shared, static_cast<cudaStream_t>(stream)>>>(std::forward<Arguments>(arguments)...);
+// Raises where the kernel that was started last did not start. Apart from launch, of which there is one a kernel.
+inline void check_start(const char* name, dim3 grid, dim3 block, size_t shared) {
   const cudaError_t error = cudaGetLastError();
   if (error != cudaSuccess) {
     throw std::runtime_error(
@@ -29,6 +24,16 @@ inline void launch(
         std::to_string(grid.x) + " x " + std::to_string(grid.y) + " x " + std::to_string(grid.z) + ", block " +
         std::to_string(block.x * block.y * block.z) + ", shared memory " + std::to_string(shared) + " bytes)");
   }
+}
+
+// Starts a kernel on a stream of the current device. `name` is what an error names.
+template <typename... Parameters, typename... Arguments>
+inline void launch(
+    const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, void* stream,
+    Arguments&&... arguments) {
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  kernel<<<grid, block, shared, static_cast<cudaStream_t>(stream)>>>(std::forward<Arguments>(arguments)...);
+  check_start(name, grid, block, shared);
 }
 
 }  // namespace stn_det::cuda

@@ -270,10 +270,8 @@ void run(const AttentionArgs& args) {
       },
       [&](const auto& sums) {
         using Sums = std::remove_cvref_t<decltype(sums)>;
-        // Exact sums take one number at a time anyway.
-        constexpr int kOwnPack = std::is_same_v<Sums, PlainSum<A>> ? kPack : 1;
-        const auto kernel = is_fused(args) ? attention_backward_value<T, kOwnPack, true, Sums>
-                                           : attention_backward_value<T, kOwnPack, false, Sums>;
+        const auto kernel = is_fused(args) ? attention_backward_value<T, kPackFor<Sums, kPack>, true, Sums>
+                                           : attention_backward_value<T, kPackFor<Sums, kPack>, false, Sums>;
         launch(
             "ms_deform_attn_backward_value", kernel, blocks, kThreads, shared, args.stream, args, sums, channels, lanes,
             parts, !args.deterministic);

@@ -6,26 +6,7 @@
 namespace stn_det::cuda {
 namespace {
 
-// Sum of what some points of a bin read, for a pack of channels.
-template <typename T, int kPack, typename A>
-__device__ __forceinline__ void gather(
-    const RoiWork& work, const RoiPoint<A>* points, int count, const T* from, A (&sum)[kPack]) {
-  for (int i = 0; i < count; ++i) {
-    const RoiPoint<A> point = points[i];
-    if (point.pixel < 0) continue;
-    int64_t offset[4];
-    A weight[4];
-    find_offsets(work, point, offset);
-    find_weights(point, weight);
-    Pack<T, kPack> read[4];
-    for (int k = 0; k < 4; ++k) read[k] = load_pack<T, kPack>(from + offset[k]);
-    for (int k = 0; k < 4; ++k) {
-      for (int c = 0; c < kPack; ++c) sum[c] += to_sum(read[k].at[c]) * weight[k];
-    }
-  }
-}
-
-// The same from merged taps. Several loads are on their way before the first is used.
+// Sum of what the points of a bin read, from merged taps. Several loads are on their way before the first is used.
 template <typename T, int kPack, typename A>
 __device__ __forceinline__ void gather(
     const RoiWork& work, const RoiAxisTaps<A>& rows, const RoiAxisTaps<A>& columns, const T* from, A (&sum)[kPack]) {
@@ -57,7 +38,7 @@ __global__ void __launch_bounds__(kRoiThreads) average(RoiArgs args, RoiWork wor
   const RoiShare share(args, work);
   const Frame<A> frame = static_cast<const Frame<A>*>(args.frames)[share.roi];
   A* tile = reinterpret_cast<A*>(shared + work.tile_at);
-  const T* from = features + frame.image * work.image_stride + share.channel * work.channel_stride;
+  const T* from = features + share.begin(work, frame);
   const auto add_to_tile = [&](int bin, int channel, const A (&sum)[kPack], bool is_first) {
     for (int c = 0; c < kPack; ++c) {
       A& place = tile[place_in_tile<kPack>(work, bin, channel + c)];
@@ -77,7 +58,9 @@ __global__ void __launch_bounds__(kRoiThreads) average(RoiArgs args, RoiWork wor
         args, work, share, frame, reinterpret_cast<RoiPoint<A>*>(shared), [](int, A, A) {},
         [&](int bin, int channel, const RoiPoint<A>* points, int, int count, int before) {
           A sum[kPack] = {};
-          gather<T, kPack>(work, points, count, from + channel * work.channel_stride, sum);
+          for (int i = 0; i < count; ++i) {
+            add_point<T, kPack>(work, points[i], from + channel * work.channel_stride, sum);
+          }
           add_to_tile(bin, channel, sum, before == 0);
         });
   }
@@ -100,7 +83,7 @@ __global__ void __launch_bounds__(kRoiThreads) spread(RoiArgs args, RoiWork work
   A* tile = reinterpret_cast<A*>(shared + work.tile_at);
   const A factor = A(1) / static_cast<A>(frame.grid_y * frame.grid_x);
   read_tile<kPack>(args, work, share, static_cast<const A*>(args.grad_output), factor, tile);
-  const int64_t begin = frame.image * work.image_stride + share.channel * work.channel_stride;
+  const int64_t begin = share.begin(work, frame);
   const auto read_grad = [&](int bin, int channel, A (&grad)[kPack]) {
     for (int c = 0; c < kPack; ++c) grad[c] = tile[place_in_tile<kPack>(work, bin, channel + c)];
   };
@@ -147,7 +130,6 @@ __global__ void __launch_bounds__(kRoiThreads) spread(RoiArgs args, RoiWork work
 
 template <typename A, int kPack>
 void backward(const RoiArgs& args, A* sums, bool planes, int64_t channels) {
-  const RoiWork work = divide_work(args, kPack, planes, channels, sizeof(A), kMergedBytes<A>, sizeof(RoiPoint<A>));
   const A* grad_output = static_cast<const A*>(args.grad_output);
   const int64_t bins = args.rows * args.columns;
   with_sums(
@@ -159,8 +141,11 @@ void backward(const RoiArgs& args, A* sums, bool planes, int64_t channels) {
             static_cast<double>(args.rois) * static_cast<double>(bins), args.stream);
       },
       [&](auto form) {
+        constexpr int kOwnPack = kPackFor<decltype(form), kPack>;
+        const RoiWork work =
+            divide_work(args, kOwnPack, planes, channels, sizeof(A), kMergedBytes<A>, sizeof(RoiPoint<A>));
         launch(
-            "roi_align_backward_input", spread<A, kPack, decltype(form)>, blocks_of(args, work), kRoiThreads,
+            "roi_align_backward_input", spread<A, kOwnPack, decltype(form)>, blocks_of(args, work), kRoiThreads,
             work.shared_bytes, args.stream, args, work, form);
       });
 }

@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(kRoiThreads) visit_rois(
   double total[6] = {};
   for (int64_t block = part; count > 0 && block < work.channel_blocks * work.bin_blocks; block += parts) {
     share.take(args, work, roi, block / work.bin_blocks, block % work.bin_blocks);
-    const T* image = features + frame.image * work.image_stride + share.channel * work.channel_stride;
+    const T* image = features + share.begin(work, frame);
     if (block > part) __syncthreads();
     read_tile<kPack>(args, work, share, static_cast<const A*>(args.grad_output), A(1), tile);
     for_points<kPack>(

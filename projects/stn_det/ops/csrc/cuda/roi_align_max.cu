@@ -9,23 +9,6 @@ namespace {
 
 constexpr int kPointsHeld = 8;  // of a bin
 
-// What a point reads: 0 outside.
-template <typename T, int kPack, typename A>
-__device__ __forceinline__ void read_point(
-    const RoiWork& work, const RoiPoint<A>& point, const T* from, A (&value)[kPack]) {
-  for (int c = 0; c < kPack; ++c) value[c] = 0;
-  if (point.pixel < 0) return;
-  int64_t offset[4];
-  A weight[4];
-  find_offsets(work, point, offset);
-  find_weights(point, weight);
-  Pack<T, kPack> read[4];
-  for (int k = 0; k < 4; ++k) read[k] = load_pack<T, kPack>(from + offset[k]);
-  for (int k = 0; k < 4; ++k) {
-    for (int c = 0; c < kPack; ++c) value[c] += to_sum(read[k].at[c]) * weight[k];
-  }
-}
-
 template <typename T, int kPack>
 __global__ void __launch_bounds__(kRoiThreads) largest(RoiArgs args, RoiWork work, const T* features) {
   using A = SumOf<T>;
@@ -34,7 +17,7 @@ __global__ void __launch_bounds__(kRoiThreads) largest(RoiArgs args, RoiWork wor
   const Frame<A> frame = static_cast<const Frame<A>*>(args.frames)[share.roi];
   A* tile = reinterpret_cast<A*>(shared + work.tile_at);
   int32_t* which_tile = reinterpret_cast<int32_t*>(tile + work.bins * work.row);
-  const T* image = features + frame.image * work.image_stride + share.channel * work.channel_stride;
+  const T* image = features + share.begin(work, frame);
   const bool reads = frame.reads();
   const auto visit = [&](int bin, int channel, const RoiPoint<A>* points, int, int count, int before) {
     const T* from = image + channel * work.channel_stride;
@@ -46,8 +29,8 @@ __global__ void __launch_bounds__(kRoiThreads) largest(RoiArgs args, RoiWork wor
       which[c] = before == 0 ? -1 : which_tile[place];
     }
     for (int i = 0; i < count; ++i) {
-      A value[kPack];
-      read_point<T, kPack>(work, points[i], from, value);
+      A value[kPack] = {};
+      add_point<T, kPack>(work, points[i], from, value);
       for (int c = 0; c < kPack; ++c) {
         const bool is_new_nan = value[c] != value[c] && best[c] == best[c];
         const bool better = which[c] < 0 || value[c] > best[c] || is_new_nan;

@@ -97,6 +97,12 @@ struct RoiShare {
     channels = channels_left < work.channels ? static_cast<int>(channels_left) : work.channels;
     bins = bins_left < work.bins ? static_cast<int>(bins_left) : work.bins;
   }
+
+  // Where in the map the first channel of the RoI's image lies.
+  template <typename A>
+  __device__ __forceinline__ int64_t begin(const RoiWork& work, const Frame<A>& frame) const {
+    return frame.image * work.image_stride + channel * work.channel_stride;
+  }
 };
 
 // A located point: its four pixels are `pixel` and that to the right, below and both, where the map goes on. Points
@@ -166,6 +172,22 @@ __device__ __forceinline__ void find_offsets(const RoiWork& work, const RoiPoint
   offset[1] = offset[0] + right;
   offset[2] = offset[0] + (point.steps & kStepsBelow ? work.row_stride : 0);
   offset[3] = offset[2] + right;
+}
+
+// Adds what a point reads of a pack of channels from `from` on, which is 0 outside.
+template <typename T, int kPack, typename A>
+__device__ __forceinline__ void add_point(
+    const RoiWork& work, RoiPoint<A> point, const T* from, A (&sum)[kPack]) {
+  if (point.pixel < 0) return;
+  int64_t offset[4];
+  A weight[4];
+  find_offsets(work, point, offset);
+  find_weights(point, weight);
+  Pack<T, kPack> read[4];
+  for (int k = 0; k < 4; ++k) read[k] = load_pack<T, kPack>(from + offset[k]);
+  for (int k = 0; k < 4; ++k) {
+    for (int c = 0; c < kPack; ++c) sum[c] += to_sum(read[k].at[c]) * weight[k];
+  }
 }
 
 // The points of an axis-aligned RoI are a product of rows and columns, and mostly a pixel or less apart: neighbours

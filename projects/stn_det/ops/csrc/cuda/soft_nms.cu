@@ -1,7 +1,9 @@
 // Soft non-maximum suppression of axis-aligned boxes on CUDA: one block, one visit after the other.
 //
-// A visit lowers the scores by the overlap with the visited box and finds the best of the rest on the way. Each thread
-// has boxes of its own; few boxes stay in registers from the first visit to the last.
+// A visit lowers the scores by the overlap with the visited box and finds the best of the rest on the way. Few boxes
+// stay in registers of one thread from the first visit to the last. More lie in memory, and every now and then a visit
+// copies those that are not gone to a place of their own, so that the next visits read no others. Their order there
+// differs from run to run, and no result depends on it.
 #include "../entry/nms.h"
 
 #include "../common/shapes.h"
@@ -10,7 +12,9 @@
 namespace stn_det::cuda {
 namespace {
 
-constexpr int kMostHeld = 4;  // boxes a thread in registers
+constexpr int kFewThreads = 256, kManyThreads = 1024;
+constexpr int kHeld = static_cast<int>(kSoftNmsHeld) / kFewThreads;  // boxes a thread in registers
+constexpr int kMoves = 64;  // boxes are copied each time that one in so many has been visited
 
 template <typename A>
 struct Best {
@@ -40,11 +44,18 @@ struct Candidate {
 };
 
 template <typename A>
-__device__ __forceinline__ Candidate<A> load_candidate(const SoftNmsArgs& args, int64_t box) {
-  const A* raw = static_cast<const A*>(args.boxes) + 4 * box;
+__device__ __forceinline__ Candidate<A> as_candidate(const SoftNmsArgs& args, const A* raw) {
   const A offset = static_cast<A>(args.offset);
   return {{{raw[0], raw[1], raw[2], raw[3]}}, (raw[2] - raw[0] + offset) * (raw[3] - raw[1] + offset)};
 }
+
+template <typename A>
+__device__ __forceinline__ Candidate<A> load_candidate(const SoftNmsArgs& args, int64_t box) {
+  return as_candidate(args, static_cast<const A*>(args.boxes) + 4 * box);
+}
+
+template <typename A>
+constexpr A kGone = -std::numeric_limits<A>::infinity();
 
 // Score of a box that is not gone after a visit to `visited`.
 template <typename A>
@@ -63,75 +74,155 @@ __device__ __forceinline__ A lower(
     factor = args.method == SoftMethod::kNaive ? A(0) : 1 - overlap;
   }
   const A lowered = score * factor;
-  return lowered >= static_cast<A>(args.min_score) ? lowered : -std::numeric_limits<A>::infinity();  // also of NaN
+  return lowered >= static_cast<A>(args.min_score) ? lowered : kGone<A>;  // also of NaN
 }
 
-// kHeld: boxes a thread in registers; 0: all scores lie in memory.
-template <typename A, int kThreads, int kHeld>
-__global__ void __launch_bounds__(kThreads) visit_all(SoftNmsArgs args) {
-  constexpr int kWarps = kThreads / 32;
-  constexpr A kGone = -std::numeric_limits<A>::infinity();
-  __shared__ Best<A> found[2][kWarps];
-  const int thread = threadIdx.x, lane = thread % 32, count = static_cast<int>(args.count);
-  A* scores = static_cast<A*>(args.scratch);
-  Candidate<A> held[kHeld > 0 ? kHeld : 1];
-  A held_scores[kHeld > 0 ? kHeld : 1];
-  Best<A> best{kGone, count};
-  const auto first_score = [&](int64_t box) {
-    const A score = static_cast<const A*>(args.scores)[box];
-    const Candidate<A> sides = load_candidate<A>(args, box);
-    const bool proper = score >= static_cast<A>(args.min_score) && usable<4>(sides.sides.at);  // false for NaN
-    return proper ? score : kGone;
-  };
-  if constexpr (kHeld > 0) {
+// Score of a box before the first visit.
+template <typename A>
+__device__ __forceinline__ A first_score(const SoftNmsArgs& args, int64_t box, const Candidate<A>& sides) {
+  const A score = static_cast<const A*>(args.scores)[box];
+  const bool proper = score >= static_cast<A>(args.min_score) && usable<4>(sides.sides.at);  // false for NaN
+  return proper ? score : kGone<A>;
+}
+
+// At most kHeld * kThreads boxes.
+template <typename A, int kThreads>
+struct InRegisters {
+  Candidate<A> held[kHeld];
+  A scores[kHeld];
+
+  __device__ __forceinline__ Best<A> begin(const SoftNmsArgs& args) {
+    const int count = static_cast<int>(args.count);
+    Best<A> best{kGone<A>, count};
     for (int k = 0; k < kHeld; ++k) {
-      const int box = thread + k * kThreads;
-      held_scores[k] = kGone;
+      const int box = threadIdx.x + k * kThreads;
+      scores[k] = kGone<A>;
       if (box >= count) continue;
       held[k] = load_candidate<A>(args, box);
-      held_scores[k] = first_score(box);
-      best.see(held_scores[k], box);
+      scores[k] = first_score(args, box, held[k]);
+      best.see(scores[k], box);
     }
-  } else {
-    for (int64_t box = thread; box < count; box += kThreads) {
-      scores[box] = first_score(box);
-      best.see(scores[box], static_cast<int>(box));
-    }
+    return best;
   }
+
+  // The best of the others after a visit to box `at`.
+  __device__ __forceinline__ Best<A> visit(const SoftNmsArgs& args, int at, const Candidate<A>& visited) {
+    Best<A> best{kGone<A>, static_cast<int>(args.count)};
+    for (int k = 0; k < kHeld; ++k) {
+      const int box = threadIdx.x + k * kThreads;
+      if (!(scores[k] > kGone<A>)) continue;
+      scores[k] = box == at ? kGone<A> : lower(args, visited, held[k], scores[k]);
+      best.see(scores[k], box);
+    }
+    return best;
+  }
+};
+
+// A box in memory. Twice as many as there are boxes fit the scratch memory.
+template <typename A>
+struct alignas(8) Waiting {
+  A sides[4];
+  A score;
+  int box;
+};
+
+// Any number of boxes.
+template <typename A, int kThreads>
+struct InMemory {
+  bool second;       // which half of the scratch memory holds the boxes; they are copied to the other one
+  unsigned count;    // of them, some of which may be gone
+  unsigned visits;   // until they are copied
+  unsigned* copied;  // how many have been so far
+
+  __device__ __forceinline__ Best<A> begin(const SoftNmsArgs& args) {
+    __shared__ unsigned shared_copied;
+    copied = &shared_copied;
+    if (threadIdx.x == 0) *copied = 0;
+    __syncthreads();
+    second = true;
+    Best<A> best{kGone<A>, static_cast<int>(args.count)};
+    for (unsigned first = 0; first < args.count; first += kThreads) {
+      const unsigned box = first + threadIdx.x;
+      Waiting<A> one{{}, kGone<A>, static_cast<int>(box)};
+      if (box < args.count) {
+        const Candidate<A> sides = load_candidate<A>(args, box);
+        for (int k = 0; k < 4; ++k) one.sides[k] = sides.sides.at[k];
+        one.score = first_score(args, box, sides);
+        best.see(one.score, one.box);
+      }
+      copy(args, one);
+    }
+    change_over();
+    return best;
+  }
+
+  __device__ __forceinline__ Best<A> visit(const SoftNmsArgs& args, int at, const Candidate<A>& visited) {
+    Best<A> best{kGone<A>, static_cast<int>(args.count)};
+    const bool copies = --visits == 0;
+    for (unsigned first = 0; first < count; first += kThreads) {
+      const unsigned i = first + threadIdx.x;
+      Waiting<A> one{{}, kGone<A>, 0};
+      if (i < count) one = half(args, second)[i];
+      if (one.score > kGone<A>) {
+        const A score = one.box == at ? kGone<A> : lower(args, visited, as_candidate(args, one.sides), one.score);
+        if (score != one.score) half(args, second)[i].score = score;
+        one.score = score;
+        best.see(score, one.box);
+      }
+      if (copies) copy(args, one);
+    }
+    if (copies) change_over();
+    return best;
+  }
+
+  static __device__ __forceinline__ Waiting<A>* half(const SoftNmsArgs& args, bool second) {
+    return static_cast<Waiting<A>*>(args.scratch) + (second ? args.count : 0);
+  }
+
+  // Appends a box to the other half unless it is gone; all threads of a warp together.
+  __device__ __forceinline__ void copy(const SoftNmsArgs& args, const Waiting<A>& one) {
+    const int lane = threadIdx.x % 32;
+    const unsigned stay = __ballot_sync(0xffffffffu, one.score > kGone<A>);
+    unsigned place = lane == 0 ? atomicAdd(copied, static_cast<unsigned>(__popc(stay))) : 0;
+    place = __shfl_sync(0xffffffffu, place, 0) + __popc(stay & ((1u << lane) - 1));
+    if (stay >> lane & 1) half(args, !second)[place] = one;
+  }
+
+  // Goes on with the other half.
+  __device__ __forceinline__ void change_over() {
+    __syncthreads();
+    count = *copied;
+    visits = count / kMoves + 1;
+    second = !second;
+    __syncthreads();
+    if (threadIdx.x == 0) *copied = 0;  // a visit begins with a barrier
+  }
+};
+
+template <typename A, int kThreads, typename Boxes>
+__global__ void __launch_bounds__(kThreads) visit_all(SoftNmsArgs args) {
+  constexpr int kWarps = kThreads / 32;
+  __shared__ Best<A> found[2][kWarps];
+  const int lane = threadIdx.x % 32, count = static_cast<int>(args.count);
+  Boxes boxes;
+  Best<A> best = boxes.begin(args);
   int64_t visits = 0;
   for (;; ++visits) {
     // Two sets of places by turns, so that one barrier a visit is enough.
     Best<A>* parts = found[visits % 2];
     best.see_warp();
-    if (lane == 0) parts[thread / 32] = best;
+    if (lane == 0) parts[threadIdx.x / 32] = best;
     __syncthreads();
-    best = lane < kWarps ? parts[lane] : Best<A>{kGone, count};
+    best = lane < kWarps ? parts[lane] : Best<A>{kGone<A>, count};
     best.see_warp();
-    if (!(best.score > kGone)) break;
-    const int at = best.box;
-    if (thread == 0) {
-      args.visits[visits] = at;
+    if (!(best.score > kGone<A>)) break;
+    if (threadIdx.x == 0) {
+      args.visits[visits] = best.box;
       static_cast<A*>(args.lowered)[visits] = best.score;
     }
-    const Candidate<A> visited = load_candidate<A>(args, at);
-    best = {kGone, count};
-    if constexpr (kHeld > 0) {
-      for (int k = 0; k < kHeld; ++k) {
-        const int box = thread + k * kThreads;
-        if (!(held_scores[k] > kGone)) continue;
-        held_scores[k] = box == at ? kGone : lower(args, visited, held[k], held_scores[k]);
-        best.see(held_scores[k], box);
-      }
-    } else {
-      for (int64_t box = thread; box < count; box += kThreads) {
-        const A score = scores[box];
-        if (!(score > kGone)) continue;
-        scores[box] = box == at ? kGone : lower(args, visited, load_candidate<A>(args, box), score);
-        best.see(scores[box], static_cast<int>(box));
-      }
-    }
+    best = boxes.visit(args, best.box, load_candidate<A>(args, best.box));
   }
-  for (int64_t i = visits + thread; i < count; i += kThreads) args.visits[i] = -1;
+  for (int64_t i = visits + threadIdx.x; i < count; i += kThreads) args.visits[i] = -1;
 }
 
 }  // namespace
@@ -140,9 +231,14 @@ void soft_nms(const SoftNmsArgs& args) {
   if (args.count == 0) return;
   for_wide_element(args.element, [&](auto element) {
     using A = decltype(element);
-    args.count <= 256 * kMostHeld
-        ? launch("soft_nms", visit_all<A, 256, kMostHeld>, 1, 256, 0, args.stream, args)
-        : launch("soft_nms", visit_all<A, 1024, 0>, 1, 1024, 0, args.stream, args);
+    static_assert(2 * sizeof(Waiting<A>) == kSoftNmsNumbers * sizeof(A));
+    if (args.count <= kSoftNmsHeld) {
+      const auto kernel = visit_all<A, kFewThreads, InRegisters<A, kFewThreads>>;
+      launch("soft_nms", kernel, 1, kFewThreads, 0, args.stream, args);
+    } else {
+      const auto kernel = visit_all<A, kManyThreads, InMemory<A, kManyThreads>>;
+      launch("soft_nms", kernel, 1, kManyThreads, 0, args.stream, args);
+    }
   });
 }
 

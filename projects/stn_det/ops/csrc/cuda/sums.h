@@ -15,6 +15,7 @@ namespace stn_det::cuda {
 
 template <typename A>
 struct PlainSum {
+  static constexpr bool kTakesPacks = true;
   A* sums;
 
   __device__ __forceinline__ void add(int64_t index, A term) const { atomicAdd(sums + index, term); }
@@ -29,10 +30,11 @@ struct PlainSum {
                      "f"(terms.at[i]), "f"(terms.at[i + 1]), "f"(terms.at[i + 2]), "f"(terms.at[i + 3])
                      : "memory");
       }
-      return;
-    }
+    } else
 #endif
-    for (int i = 0; i < kCount; ++i) atomicAdd(sums + index + i, terms.at[i]);
+    {
+      for (int i = 0; i < kCount; ++i) atomicAdd(sums + index + i, terms.at[i]);
+    }
   }
 };
 
@@ -44,6 +46,7 @@ struct ExactScale {
 
 template <typename A>
 struct ExactSum {
+  static constexpr bool kTakesPacks = false;
   A* sums;                      // zeros at first
   unsigned long long* wholes;   // zeros at first; as many as sums
   const ExactScale* scale;
@@ -62,6 +65,11 @@ struct ExactSum {
     for (int i = 0; i < kCount; ++i) add(index + i, terms.at[i]);
   }
 };
+
+// Channels of a lane that adds to sums of this form, at most kPack. Exact sums take one number at a time anyway, and
+// then neighbouring lanes add to neighbouring numbers.
+template <typename Sums, int kPack>
+constexpr int kPackFor = Sums::kTakesPacks ? kPack : 1;
 
 constexpr int kSumThreads = 256;
 

@@ -13,24 +13,28 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-const int64_t* check_indices(const char* name, const Tensor& tensor, int64_t count) {
+const int64_t* check_indices(const char* name, const Tensor& tensor, const Tensor& boxes) {
+  check_device(name, tensor, boxes);
   STD_TORCH_CHECK(
-      tensor.scalar_type() == ScalarType::Long && tensor.dim() == 1 && tensor.size(0) == count, name,
-      " has to be int64 of shape (", count, ",)");
+      tensor.scalar_type() == ScalarType::Long && tensor.dim() == 1 && tensor.size(0) == boxes.size(0), name,
+      " has to be int64 of shape (", boxes.size(0), ",)");
   return static_cast<const int64_t*>(tensor.const_data_ptr());
 }
 
 template <NmsKind kKind>
 Tensor nms(Tensor boxes, Tensor order, Tensor labels, double iou_threshold) {
-  make_contiguous(boxes, order, labels);
   check_rows("boxes", boxes, kKind == NmsKind::kHBox ? 4 : kKind == NmsKind::kRotated ? 5 : 8);
+  // Positions and the sums of a few of them are ints on a GPU.
+  STD_TORCH_CHECK(
+      !kOnCuda || boxes.size(0) < (int64_t{1} << 30), "boxes has ", boxes.size(0), " rows, expected fewer than 2^30");
+  make_contiguous(boxes, order, labels);
   NmsArgs args{};
   args.kind = kKind;
   args.element = wide_element("boxes", boxes);
   args.count = boxes.size(0);
   args.boxes = boxes.const_data_ptr();
-  args.order = check_indices("order", order, args.count);
-  args.labels = check_indices("labels", labels, args.count);
+  args.order = check_indices("order", order, boxes);
+  args.labels = check_indices("labels", labels, boxes);
   for (int64_t i = 0; i < (kOnCuda ? 0 : args.count); ++i) {  // a GPU is not waited for
     STD_TORCH_CHECK(
         args.order[i] >= 0 && args.order[i] < args.count, "order holds ", args.order[i], ", expected an index below ",
@@ -40,12 +44,7 @@ Tensor nms(Tensor boxes, Tensor order, Tensor labels, double iou_threshold) {
   set_machine(boxes, args);
   Tensor owner = torch::stable::empty_like(order);
   args.owner = static_cast<int64_t*>(owner.mutable_data_ptr());
-  int64_t bytes = 0;
-  if (kOnCuda) {
-    // Positions and the sums of a few of them are ints there.
-    STD_TORCH_CHECK(args.count < (int64_t{1} << 30), "boxes has ", args.count, " rows, expected fewer than 2^30");
-    bytes = nms_scratch_bytes(kKind, args.count, args.element == Element::kFloat64 ? 8 : 4);
-  }
+  const int64_t bytes = kOnCuda ? nms_scratch_bytes(kKind, args.count, args.element == Element::kFloat64 ? 8 : 4) : 0;
   Tensor scratch = torch::stable::new_empty(order, {(bytes + 7) / 8});
   args.scratch = scratch.mutable_data_ptr();
   STN_DET_RUN(nms, args);
@@ -77,7 +76,8 @@ std::tuple<Tensor, Tensor> soft_nms(
   Tensor lowered = torch::stable::new_zeros(scores, {args.count});
   args.visits = static_cast<int64_t*>(visits.mutable_data_ptr());
   args.lowered = lowered.mutable_data_ptr();
-  Tensor scratch = torch::stable::new_empty(scores, {kOnCuda ? args.count : 0});
+  const int64_t waiting = kOnCuda && args.count > kSoftNmsHeld ? args.count : 0;
+  Tensor scratch = torch::stable::new_empty(scores, {waiting, kSoftNmsNumbers});
   args.scratch = scratch.mutable_data_ptr();
   STN_DET_RUN(soft_nms, args);
   return {visits, lowered};

@@ -33,6 +33,10 @@ inline int64_t nms_scratch_bytes(NmsKind kind, int64_t count, int64_t size) {
   return panel * (panel / 64) * 8 + count * (size * (5 + nms_numbers(kind)) + 8 + 4) + 64;
 }
 
+// CUDA keeps this many boxes of soft_nms in registers. Of more each takes the room of this many numbers of scratch:
+// twice its sides, score and index.
+constexpr int64_t kSoftNmsHeld = 1024, kSoftNmsNumbers = 12;
+
 enum class SoftMethod : int64_t { kNaive = 0, kLinear = 1, kGaussian = 2 };
 
 struct SoftNmsArgs : Machine {

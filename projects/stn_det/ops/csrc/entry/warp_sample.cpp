@@ -18,6 +18,7 @@ WarpArgs arguments(Tensor& input, Tensor& matrix, int64_t mode, int64_t padding,
       matrix.dim() == 3 && matrix.size(0) == input.size(0) && (matrix.size(1) == 2 || matrix.size(1) == 3) &&
           matrix.size(2) == 3 && matrix.scalar_type() == ScalarType::Double,
       "matrix has to be float64 of shape (N, 2, 3) or (N, 3, 3) with N = ", input.size(0), " like input");
+  check_device("matrix", matrix, input);
   make_contiguous(matrix);
   args.matrix_rows = matrix.size(1);
   args.antialias = antialias;
