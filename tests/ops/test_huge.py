@@ -198,3 +198,17 @@ def test_focal_loss_of_more_terms_than_2_to_the_31() -> None:
     background = 0.75 * 0.25 * np.log(2)
     expected = background * (logits.numel() - 1) + background / 3
     torch.testing.assert_close(total.item(), expected, atol=0, rtol=4e-3)  # a bfloat16
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
+def test_attention_reads_the_last_position_on_a_gpu() -> None:
+    """A value of more than 2^31 numbers."""
+    if torch.cuda.mem_get_info()[0] < 30 << 30:
+        pytest.skip('needs 30 GB of free memory')
+    positions = (1 << 31) // 256 + 100
+    value = torch.zeros(1, positions, 8, 32, device='cuda', dtype=torch.bfloat16)
+    value[:, -1] = 1
+    shapes = torch.tensor([[positions, 1]], device='cuda')
+    places = torch.tensor([0.5, (positions - 0.5) / positions], device='cuda').expand(1, 5, 8, 1, 1, 2)
+    output = ms_deform_attn(value, shapes, shapes.new_zeros(1), places, torch.ones(1, 5, 8, 1, 1, device='cuda'))
+    assert output.abs().max() > 0  # float32 places the point within a pixel of the last
