@@ -1,13 +1,17 @@
 """Modules that mmdet builds from configs; importing this room registers them."""
 
 from .dense_heads import OrientedPointHead
+from .detectors import AlignedSingleStageDetector
 from .losses import GaussianBoxLoss, OrientedIoULoss
+from .necks import STNAlignNeck
 from .task_modules import OrientedPointCoder, RotatedTaskAlignedAssigner
 
 __all__ = [
+    'AlignedSingleStageDetector',
     'GaussianBoxLoss',
     'OrientedIoULoss',
     'OrientedPointCoder',
     'OrientedPointHead',
     'RotatedTaskAlignedAssigner',
+    'STNAlignNeck',
 ]
