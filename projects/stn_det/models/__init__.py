@@ -4,10 +4,12 @@ from .dense_heads import OrientedPointHead
 from .detectors import AlignedSingleStageDetector
 from .losses import GaussianBoxLoss, OrientedIoULoss
 from .necks import STNAlignNeck
+from .stn import CrossSensorAlign
 from .task_modules import OrientedPointCoder, RotatedTaskAlignedAssigner
 
 __all__ = [
     'AlignedSingleStageDetector',
+    'CrossSensorAlign',
     'GaussianBoxLoss',
     'OrientedIoULoss',
     'OrientedPointCoder',

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from ...errors import ConfigError
 from ...ops import deform_conv2d
+from ..layers.levels import check_levels, check_strides
 from ..layers.local_frames import FRAME_NUMBERS, LocalFrames, decode_frames, frame_offsets
 from ..task_modules.frame_targets import FrameTargets, as_rboxes, frame_targets
-from .levels import check_levels, check_strides
 
 Levels = tuple[Tensor, ...]
 

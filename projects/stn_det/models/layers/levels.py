@@ -8,7 +8,7 @@ from torch import Tensor
 from ...errors import ConfigError, InputError
 
 
-def check_strides(owner: str, strides: Sequence[float]) -> tuple[float, ...]:
+def check_strides(owner: str, strides: Sequence[int]) -> tuple[int, ...]:
     """Strides of the levels, which must grow.
 
     Raises:
@@ -19,7 +19,7 @@ def check_strides(owner: str, strides: Sequence[float]) -> tuple[float, ...]:
     return tuple(strides)
 
 
-def check_levels(owner: str, levels: Sequence[Tensor], strides: Sequence[float], in_channels: Sequence[int]) -> None:
+def check_levels(owner: str, levels: Sequence[Tensor], strides: Sequence[int], in_channels: Sequence[int]) -> None:
     """See that there is a level (N, C_l, H_l, W_l) for each stride, with the channels that the module was built for.
 
     Raises:
@@ -37,3 +37,21 @@ def check_levels(owner: str, levels: Sequence[Tensor], strides: Sequence[float],
                 f'{owner}: level {level} has shape {shape}, expected (N, {channels}, H, W); in_channels must be the '
                 f'channels that the module before puts out'
             )
+
+
+def frame_size(owner: str, levels: Sequence[Tensor], strides: Sequence[int]) -> tuple[int, int]:
+    """(height, width) in pixels of the frame that the finest level covers, of which all others must be levels, too.
+
+    Raises:
+        InputError: If a level has another size than its stride gives.
+    """
+    height, width = (length * strides[0] for length in levels[0].shape[-2:])
+    for level, stride in zip(levels, strides):
+        expected = (-(-height // stride), -(-width // stride))
+        if tuple(level.shape[-2:]) != expected:
+            raise InputError(
+                f'{owner}: the level of stride {stride} has {tuple(level.shape[-2:])} cells, expected {expected} for '
+                f'the {height} x {width} pixels that the finest level covers; check strides, and give pad_size_divisor '
+                f'of the coarsest stride to the data preprocessor'
+            )
+    return height, width
