@@ -3,7 +3,7 @@
 from .dense_heads import OrientedPointHead
 from .detectors import AlignedSingleStageDetector
 from .losses import GaussianBoxLoss, OrientedIoULoss
-from .necks import STNAlignNeck
+from .necks import STNAlignNeck, STNGlobalNeck
 from .stn import CrossSensorAlign
 from .task_modules import OrientedPointCoder, RotatedTaskAlignedAssigner
 
@@ -16,4 +16,5 @@ __all__ = [
     'OrientedPointHead',
     'RotatedTaskAlignedAssigner',
     'STNAlignNeck',
+    'STNGlobalNeck',
 ]
