@@ -2,15 +2,18 @@
 
 from .data_preprocessors import PairedDetDataPreprocessor
 from .dense_heads import OrientedPointHead
-from .detectors import STNDetector, TwoStreamDetector
+from .detectors import AlignedSingleStageDetector, STNDetector, TwoStreamDetector
 from .fusion import AddFusion, ConcatFusion
 from .losses import GaussianBoxLoss, OrientedIoULoss
-from .stn import LocalizationNetwork, OrientationLocalizer, SpatialTransformer
+from .necks import STNAlignNeck, STNGlobalNeck
+from .stn import CrossSensorAlign, LocalizationNetwork, OrientationLocalizer, SpatialTransformer
 from .task_modules import OrientedPointCoder, RotatedTaskAlignedAssigner
 
 __all__ = [
     'AddFusion',
+    'AlignedSingleStageDetector',
     'ConcatFusion',
+    'CrossSensorAlign',
     'GaussianBoxLoss',
     'LocalizationNetwork',
     'OrientationLocalizer',
@@ -19,7 +22,9 @@ __all__ = [
     'OrientedPointHead',
     'PairedDetDataPreprocessor',
     'RotatedTaskAlignedAssigner',
+    'STNAlignNeck',
     'STNDetector',
+    'STNGlobalNeck',
     'SpatialTransformer',
     'TwoStreamDetector',
 ]

@@ -1,6 +1,7 @@
 """Detectors that are more than a backbone, a neck and a head."""
 
+from .aligned_single_stage import AlignedSingleStageDetector
 from .stn_detector import STNDetector
 from .two_stream import TwoStreamDetector
 
-__all__ = ['STNDetector', 'TwoStreamDetector']
+__all__ = ['AlignedSingleStageDetector', 'STNDetector', 'TwoStreamDetector']

@@ -14,9 +14,12 @@ from torch import Tensor
 from ...errors import ConfigError
 from ...geometry import scaling
 from ...geometry.warp import MatrixWarp, Warp
+from ..auxiliary import auxiliary_losses
 from ..stn.gradient import scale_gradient
 from ..stn.signals import View
-from ..stn.truth import frame_of_warp, transform_boxes, transform_truth
+from ..stn.truth import frame_of_warp, transform_truth
+from ..warped_samples import warp_boxes
+from .aligned_single_stage import AlignedSingleStageDetector
 
 
 @MODELS.register_module()
@@ -98,6 +101,8 @@ class STNDetector(BaseDetector):
             *(transform_truth(sample, warp[i], self.hbox_rule) for i, sample in enumerate(batch_data_samples))
         )
         losses = self.detector.loss(scale_gradient(images, self.detection_gradient), list(moved))
+        if not isinstance(self.detector, AlignedSingleStageDetector):  # which asks its parts itself
+            losses.update(auxiliary_losses(self.detector, list(moved)))
         if self.signals:
             pose = self._estimate(batch_inputs) if self.transformer.frozen else tuple(transformed)[1:4]
             view = View(batch_inputs, batch_data_samples, *pose, self._estimate, self.transformer.thumbnail)
@@ -159,7 +164,7 @@ class STNDetector(BaseDetector):
         """Instances whose boxes a warp of one map has moved; what lies behind a horizon is left out."""
         if 'masks' in instances:
             raise ConfigError('the detector predicts masks, which STNDetector does not bring back; expected boxes only')
-        boxes = transform_boxes(get_box_tensor(instances.bboxes), to_image, self.hbox_rule)
+        boxes = warp_boxes(get_box_tensor(instances.bboxes), to_image, self.hbox_rule)
         seen = boxes.isfinite().all(-1)
         instances = instances[seen]
         instances.bboxes = boxes[seen]

@@ -1,5 +1,6 @@
-"""Spatial transformers of whole images: networks that look at a thumbnail, the warp they ask for, losses on it."""
+"""Spatial transformers of whole images, losses on their warps, and alignment of one sensor to another."""
 
+from .cross_sensor_align import CrossSensorAlign
 from .localizers import LocalizationNetwork
 from .orientation import OrientationLocalizer
 from .regularizers import (
@@ -13,6 +14,7 @@ from .regularizers import (
 from .spatial_transformer import SpatialTransformer, Transformed
 
 __all__ = [
+    'CrossSensorAlign',
     'LocalizationNetwork',
     'OrientationLocalizer',
     'SpatialTransformer',

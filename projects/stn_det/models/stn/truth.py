@@ -1,4 +1,4 @@
-"""Truth and predictions of an image under its warp."""
+"""Truth of an image under its warp, and what of it is still in the frame."""
 
 import torch
 from mmdet.structures import DetDataSample
@@ -9,31 +9,9 @@ from torch import Tensor
 from ...errors import InputError
 from ...geometry import qbox_to_rbox
 from ...geometry.warp import Warp
+from ..warped_samples import warp_boxes
 
 UNMOVED = ('masks', 'keypoints')
-
-
-def transform_boxes(boxes: Tensor, warp: Warp, hbox_rule: str = 'ellipse') -> Tensor:
-    """Boxes of one image under its warp.
-
-    Args:
-        boxes: (M, 4) horizontal, (M, 5) rotated or (M, 8) quadrilateral boxes in the source frame, pixels.
-        warp: One map.
-        hbox_rule: Rule for horizontal boxes, see :meth:`Warp.transform_hboxes`.
-
-    Returns:
-        Boxes of the same kind in the destination frame; NaN behind the horizon of a homography.
-
-    Raises:
-        InputError: If boxes have another number of columns.
-    """
-    if boxes.shape[-1] == 5:
-        return warp.transform_rboxes(boxes[None])[0]
-    if boxes.shape[-1] == 8:
-        return warp.transform_qboxes(boxes[None])[0]
-    if boxes.shape[-1] == 4:
-        return warp.transform_hboxes(boxes[None], hbox_rule)[0]
-    raise InputError(f'boxes have shape {tuple(boxes.shape)}, expected (M, 4), (M, 5) or (M, 8)')
 
 
 def transform_truth(sample: DetDataSample, warp: Warp, hbox_rule: str = 'ellipse') -> tuple[DetDataSample, Tensor]:
@@ -74,11 +52,10 @@ def frame_of_warp(sample: DetDataSample, warp: Warp) -> DetDataSample:
 
 
 def _transform_instances(instances: InstanceData, warp: Warp, hbox_rule: str) -> InstanceData:
-    boxes = get_box_tensor(instances.bboxes)
-    moved = transform_boxes(boxes, warp, hbox_rule)
-    seen = moved.isfinite().all(-1)
+    moved = warp_boxes(instances.bboxes, warp, hbox_rule)
+    seen = get_box_tensor(moved).isfinite().all(-1)
     result = instances[seen]
-    result.bboxes = moved[seen] if boxes is instances.bboxes else type(instances.bboxes)(moved[seen])
+    result.bboxes = moved[seen]
     return result
 
 

@@ -49,8 +49,8 @@ class OrientedPointCoder(BaseBBoxCoder):
         stride = points[..., 2:3]
         centre = points[..., :2] + code[..., :2] * stride
         sides = code[..., 2:4].clamp(max=MAX_LOG_SIDE).exp() * (stride * self.base_side)
-        coarse = _direction(code[..., 4], code[..., 5]) / 2
-        fine = _direction(code[..., 6], code[..., 7]) / 4
+        coarse = vector_angle(code[..., 4], code[..., 5]) / 2
+        fine = vector_angle(code[..., 6], code[..., 7]) / 4
         # the way from the coarse angle to the nearest of the four that the fine vector stands for
         step = fine - coarse
         step = step - (step.detach() / (math.pi / 2)).round() * (math.pi / 2)
@@ -69,7 +69,7 @@ def squareness(sides: Tensor) -> Tensor:
     return ((short / long.clamp(min=1e-6) - 0.5) / 0.25).clamp(0, 1)
 
 
-def _direction(u: Tensor, v: Tensor) -> Tensor:
-    """Angle of a vector; 0 for one so short that the gradient of atan2 would be 0/0."""
+def vector_angle(u: Tensor, v: Tensor) -> Tensor:
+    """Angle (radians) of vectors with the components u and v; 0 for one so short that atan2's gradient would be 0/0."""
     short = (u.detach() ** 2 + v.detach() ** 2) < 1e-8
     return torch.atan2(torch.where(short, 0.0, v), torch.where(short, 1.0, u))
