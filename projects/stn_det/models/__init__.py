@@ -5,12 +5,13 @@ from .dense_heads import OrientedPointHead
 from .detectors import AlignedSingleStageDetector, STNDetector, TwoStreamDetector
 from .fusion import AddFusion, ConcatFusion
 from .losses import GaussianBoxLoss, OrientedIoULoss
-from .necks import STNAlignNeck, STNGlobalNeck
+from .necks import AlignedFPN, STNAlignNeck, STNGlobalNeck
 from .stn import CrossSensorAlign, LocalizationNetwork, OrientationLocalizer, SpatialTransformer
 from .task_modules import OrientedPointCoder, RotatedTaskAlignedAssigner
 
 __all__ = [
     'AddFusion',
+    'AlignedFPN',
     'AlignedSingleStageDetector',
     'ConcatFusion',
     'CrossSensorAlign',
