@@ -172,11 +172,12 @@ def rectangles(count: int) -> Tensor:
     return torch.cat([corner, corner + 40 * draw(count, 2, seed=1)], 1)
 
 
-SUPPRESSIONS = {'nms': rectangles, 'nms_rotated': boxes, 'nms_quadri': quads, 'soft_nms': rectangles}
+SUPPRESSIONS: dict[str, Callable] = {'nms': rectangles, 'nms_rotated': boxes, 'nms_quadri': quads}
+SUPPRESSIONS |= {'soft_nms': rectangles, 'nms_rotated_mask': boxes}
 
 
 def suppression(name: str, count: int = 300) -> tuple[Callable, list[Tensor]]:
-    """A function that gives the kept indices, and its arguments; soft_nms knows no labels."""
+    """A function that gives what is kept, and its arguments; soft_nms knows no labels."""
     parts = [SUPPRESSIONS[name](count), (draw(count, seed=4) * 50).round() / 50, (draw(count, seed=5) * 3).long()]
     if name == 'soft_nms':
         return lambda shapes, scores: ops.soft_nms(shapes, scores, 0.3)[1], parts[:2]
@@ -184,8 +185,10 @@ def suppression(name: str, count: int = 300) -> tuple[Callable, list[Tensor]]:
 
 
 def suppressor(name: str, count: int = 300) -> tuple[Callable, list]:
-    """The operator behind, whose results have a size that depends on no value, and its arguments on the device."""
+    """What works behind, whose results have a size that depends on no value, and its arguments on the device."""
     shapes, scores, *labels = (part.to(DEVICE) for part in suppression(name, count)[1])
+    if name == 'nms_rotated_mask':
+        return ops.nms_rotated_mask, [shapes, scores, 0.3, *labels]
     rest = [scores, 0.3, 0.5, 0.05, 1, 0] if name == 'soft_nms' else [scores.argsort(descending=True), *labels, 0.3]
     return getattr(torch.ops.stn_det, name), [shapes, *rest]
 
@@ -403,7 +406,7 @@ def test_suppression_runs_on_the_current_stream(name) -> None:
 
 
 @needs_gpu
-@pytest.mark.parametrize('name', [*SUPPRESSIONS, 'warp_sample', 'roi_align', 'ms_deform_attn'])
+@pytest.mark.parametrize('name', ['nms', 'soft_nms', 'warp_sample', 'roi_align', 'ms_deform_attn'])
 def test_operators_themselves_refuse_devices_that_differ(name) -> None:
     """Called without the functions around them, they would read memory of the host."""
     calls = {

@@ -12,6 +12,7 @@ from stn_det.ops.nms import nms
 from stn_det.ops.nms_match import nms_match
 from stn_det.ops.nms_quadri import nms_quadri
 from stn_det.ops.nms_rotated import nms_rotated
+from stn_det.ops.nms_rotated_mask import nms_rotated_mask
 from stn_det.ops.quadri_iou import quadri_iou
 from stn_det.ops.remap import remap
 from stn_det.ops.roi_align import roi_align
@@ -33,6 +34,7 @@ __all__ = [
     'nms_match',
     'nms_quadri',
     'nms_rotated',
+    'nms_rotated_mask',
     'quadri_iou',
     'remap',
     'roi_align',

@@ -15,6 +15,7 @@ OPERATORS = {
     'nms_match': 'nms',
     'nms_quadri': '',
     'nms_rotated': '',
+    'nms_rotated_mask': 'nms_rotated',
     'quadri_iou': '',
     'remap': '',
     'roi_align': '',

@@ -21,7 +21,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, labels: Tensor | No
         boxes: (M, 4) as (x1, y1, x2, y2), pixels.
         scores: (M,) floating point.
         iou_threshold: in [0, 1].
-        labels: (M,) integers, or None to let all boxes compete.
+        labels: (M,) integers, or None to let all boxes compete. Use ``image * num_classes + label`` for a batch.
 
     Returns:
         Indices (K,) int64 of the kept boxes by falling score.

@@ -23,7 +23,7 @@ def nms_quadri(quads: Tensor, scores: Tensor, iou_threshold: float, labels: Tens
         quads: (M, 8) as (x1, y1, ..., x4, y4), pixels.
         scores: (M,) floating point.
         iou_threshold: in [0, 1].
-        labels: (M,) integers, or None to let all quads compete.
+        labels: (M,) integers, or None to let all quads compete. Use ``image * num_classes + label`` for a batch.
 
     Returns:
         Indices (K,) int64 of the kept quads by falling score.

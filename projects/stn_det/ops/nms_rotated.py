@@ -25,7 +25,8 @@ def nms_rotated(boxes: Tensor, scores: Tensor, iou_threshold: float, labels: Ten
         labels: (M,) integers, or None to let all boxes compete. Use ``image * num_classes + label`` for a batch.
 
     Returns:
-        Indices (K,) int64 of the kept boxes by falling score.
+        Indices (K,) int64 of the kept boxes by falling score. Their number waits for the GPU, which
+        :func:`nms_rotated_mask` does not.
 
     Raises:
         InputError: for a wrong shape, dtype, device or threshold.

@@ -121,13 +121,14 @@ __global__ void __launch_bounds__(kThreads, K == 4 ? 4 : K == 2 ? 5 : 6) visit_p
           if (to_points) add_slopes<kPack>(slot, input + c, grad, part_x, part_y);
         }
       }
-      if (!to_points) continue;
-      for (int bits = lanes / 2; bits > 0; bits /= 2) {
-        part_x += __shfl_xor_sync(0xffffffffu, part_x, bits, lanes);
-        part_y += __shfl_xor_sync(0xffffffffu, part_y, bits, lanes);
+      if (to_points) {
+        for (int bits = lanes / 2; bits > 0; bits /= 2) {
+          part_x += __shfl_xor_sync(0xffffffffu, part_x, bits, lanes);
+          part_y += __shfl_xor_sync(0xffffffffu, part_y, bits, lanes);
+        }
+        slope_x = s == group.lane ? part_x : slope_x;
+        slope_y = s == group.lane ? part_y : slope_y;
       }
-      slope_x = s == group.lane ? part_x : slope_x;
-      slope_y = s == group.lane ? part_y : slope_y;
     }
     if (!to_points || !exists || (!Source::kGiven && slots[threadIdx.x].inside == 0)) continue;
     const Pixel pixel = source.pixel(args, grid, block, group.first_pixel + mine.owner);
