@@ -71,20 +71,12 @@ def test_dtypes(dtype):
 
 @pytest.mark.parametrize(
     ('size', 'expected'),
-    [((64, 64), (16, 16)), ((40, 100), (7, 16)), ((16, 9), (16, 9)), ((1000, 3), (16, 1)), ((5, 7), (5, 7))],
+    [((64, 64), (16, 16)), ((40, 100), (6, 16)), ((16, 9), (16, 9)), ((1000, 3), (16, 1)), ((5, 7), (5, 7))],
 )
 def test_thumbnail_keeps_the_aspect(size, expected):
     transformer = fixed([0.0, 0, 0, 0], thumbnail=16, num_steps=2)
     transformer(torch.rand(1, 3, *size))
     assert [tuple(seen.shape[2:]) for seen in transformer.localizer.seen] == [expected, expected]
-
-
-def test_thumbnail_averages():
-    transformer = fixed([0.0, 0, 0, 0], thumbnail=8)
-    images = torch.rand(1, 3, 32, 24)
-    transformer(images)
-    means = nn.functional.avg_pool2d(images, 4)
-    assert torch.allclose(transformer.localizer.seen[0], means, atol=1e-6)
 
 
 @pytest.mark.parametrize('family', FAMILIES)

@@ -18,6 +18,7 @@ from ...geometry.warp import MatrixWarp, Warp, WarpLimits, num_parameters, warp_
 from ...geometry.warp.families import FAMILIES, frame_unit
 from ...geometry.warp.metadata import canonical_from_metadata
 from .regularizers import area_loss, coverage_loss, orientation_prior_loss, parameter_loss
+from .thumbnail import make_thumbnail
 
 Pose = tuple[Warp, Tensor, Tensor | None]  # warp, parameters, logits
 GRID = 5  # points along each side by which two warps are compared
@@ -118,9 +119,7 @@ class EquivarianceSignal(nn.Module):
 
     def forward(self, view: View) -> dict[str, Tensor]:
         """``loss_equivariance``."""
-        size = tuple(view.images.shape[2:])
-        shrink = MatrixWarp.scaling(len(view.images), size, min(1.0, view.thumbnail / max(size)), view.images.device)
-        small = shrink.transform_images(view.images, 'border', antialias=True)
+        small, _ = make_thumbnail(view.images, view.thumbnail)
         first = self._draw(small)
         seen = view.estimate(first.transform_images(small, antialias=True))[0] @ first
         if self.anchor:

@@ -24,9 +24,12 @@ from ...errors import ConfigError
 from ...geometry.warp import FAMILIES, MatrixWarp, Warp
 from ...ops.warp_sample import PADDING_MODES
 from .poses import MatrixPoses, Pose, SplinePoses
+from .thumbnail import make_thumbnail
 
 Features = Callable[[Tensor], Tensor]
 LOCALIZER: ConfigType = dict(type='LocalizationNetwork')
+# Families that make nothing smaller, and splines, which cannot average.
+_NEVER_SMALLER = ('translation', 'rotation', 'thin_plate')
 
 
 class Transformed(NamedTuple):
@@ -131,7 +134,8 @@ class SpatialTransformer(BaseModule):
         is_spline = family == 'thin_plate'
         self.poses = SplinePoses(grid, limits, num_steps) if is_spline else MatrixPoses(family, limits, num_steps)
         self.num_steps, self.thumbnail, self.sigma = num_steps, thumbnail, sigma
-        self.antialias, self.padding_mode = antialias, padding_mode
+        self.antialias = antialias and family not in _NEVER_SMALLER
+        self.padding_mode = padding_mode
         self.localizer = _build_localizer(localizer, self.poses.num_parameters * (2 if sigma else 1))
         self.orientation = None if orientation is None else MODELS.build(orientation)
         self.frozen = False
@@ -190,8 +194,7 @@ class SpatialTransformer(BaseModule):
     def _look(self, images: Tensor, features: Features | None) -> _LastStep:
         """All steps but the last update."""
         size = images.shape[2], images.shape[3]
-        shrink = MatrixWarp.scaling(len(images), size, min(1.0, self.thumbnail / max(size)), images.device)
-        thumbnail = shrink.transform_images(images, 'border', antialias=True)
+        thumbnail, shrink = make_thumbnail(images, self.thumbnail)
         pose, logits = self.poses.start(len(images), size, images.device), None
         if self.orientation is not None:
             logits = self.orientation(thumbnail, features)
@@ -225,7 +228,7 @@ class SpatialTransformer(BaseModule):
         return Transformed(self._resample(images, pose.warp), pose.warp, pose.parameters, last.logits, last.sigma)
 
     def _resample(self, images: Tensor, warp: Warp) -> Tensor:
-        return warp.transform_images(images, self.padding_mode, self.antialias and isinstance(warp, MatrixWarp))
+        return warp.transform_images(images, self.padding_mode, self.antialias)
 
 
 def _build_localizer(config: OptConfigType, num_outputs: int) -> BaseModule | None:
