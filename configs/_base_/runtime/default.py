@@ -21,6 +21,9 @@ vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='OrientedVisualizer', vis_backends=vis_backends, name='visualizer')
 log_processor = dict(type='LogProcessor', window_size=20, by_epoch=True)
 
+# Of `stn-det test --tta`; the views are in the dataset's tta_pipeline.
+tta_model = dict(type='OrientedTTAModel', tta_cfg=dict(nms=dict(iou_threshold=0.5), max_per_img=2000))
+
 log_level = 'INFO'
 load_from = None
 resume = False

@@ -2,7 +2,7 @@
 
 from .data_preprocessors import PairedDetDataPreprocessor
 from .dense_heads import OrientedPointHead
-from .detectors import AlignedSingleStageDetector, STNDetector, TwoStreamDetector
+from .detectors import AlignedSingleStageDetector, OrientedTTAModel, STNDetector, TwoStreamDetector
 from .fusion import AddFusion, ConcatFusion
 from .losses import GaussianBoxLoss, OrientedIoULoss
 from .necks import AlignedFPN, STNAlignNeck, STNGlobalNeck
@@ -21,6 +21,7 @@ __all__ = [
     'OrientedIoULoss',
     'OrientedPointCoder',
     'OrientedPointHead',
+    'OrientedTTAModel',
     'PairedDetDataPreprocessor',
     'RotatedTaskAlignedAssigner',
     'STNAlignNeck',

@@ -1,7 +1,8 @@
 """Detectors that are more than a backbone, a neck and a head."""
 
 from .aligned_single_stage import AlignedSingleStageDetector
+from .oriented_tta import OrientedTTAModel
 from .stn_detector import STNDetector
 from .two_stream import TwoStreamDetector
 
-__all__ = ['AlignedSingleStageDetector', 'STNDetector', 'TwoStreamDetector']
+__all__ = ['AlignedSingleStageDetector', 'OrientedTTAModel', 'STNDetector', 'TwoStreamDetector']
