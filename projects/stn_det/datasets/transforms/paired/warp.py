@@ -174,7 +174,7 @@ class WarpSecondLikeFirst(BaseTransform):
         )
         known = results.get('second_from_first')
         if known is None and self.registered:
-            known = registered
+            known = results.get('second_moved', np.eye(3)) @ registered
         if known is not None:
             second_from_first = warp @ known @ np.linalg.inv(current)
             results['second_from_first'] = second_from_first / second_from_first[2, 2]
