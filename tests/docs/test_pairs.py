@@ -20,7 +20,7 @@ def test_snippets_run(tmp_path: Path, monkeypatch) -> None:
             # Blank lines in front, so that a traceback shows the line of the page.
             lines = snippet.string.count('\n', 0, snippet.start(1))
             exec(compile('\n' * lines + snippet[1], str(PAGE), 'exec'), names)
-    assert len(SNIPPETS) == 4
+    assert len(SNIPPETS) == 6
 
 
 def test_picture_script_draws_a_picture(tmp_path: Path) -> None:

@@ -169,6 +169,41 @@ def test_other_families_move_both_images_alike() -> None:
     assert centroid(after['second_img']) / 2 == pytest.approx(centroid(after['img']), abs=0.05)
 
 
+MISALIGNED = np.array([[1.02, 0.03, 3.0], [-0.03, 0.98, -2.0], [0.0, 0.0, 1.0]])
+
+
+def misaligned_pair(second_size: tuple[int, int], known: bool) -> dict:
+    """A loaded pair whose second file shows the dot elsewhere, or a registered one of which nothing is known."""
+    to_second = np.diag([second_size[0] / SIZE[0], second_size[1] / SIZE[1], 1.0])
+    matrix = to_second @ MISALIGNED if known else to_second
+    x, y, _ = matrix @ (70, 50, 1)
+    truth = dict(second_from_first=matrix) if known else {}
+    second = dot(x, y, second_size, sigma=2)
+    return dict(sample(dot(70, 50), square(70, 50)), second_img=second, second_ori_shape=second.shape, **truth)
+
+
+@pytest.mark.parametrize('resize', [[], [dict(type='Resize', scale=(240, 180), keep_ratio=True)]], ids=['', 'resize'])
+@pytest.mark.parametrize('second_size', [SIZE, (320, 240)])
+@pytest.mark.parametrize('known', [True, False])
+@pytest.mark.parametrize(('family', 'level'), [('shift', 8), ('rotation', 20), ('scale', 1.25), ('perspective', 40)])
+def test_the_known_misalignment_stays_true(
+    family: str, level: float, known: bool, second_size: tuple[int, int], resize: list
+) -> None:
+    keys = dict(image_keys=('img', 'second_img'), fill={'img': 0, 'second_img': 0})
+    pipeline = Compose([DistortImage(family, level, **keys), *resize, dict(type='WarpSecondLikeFirst')])
+    after = pipeline(misaligned_pair(second_size, known))
+    found = after['second_from_first'] @ (*centroid(after['img']), 1)
+    assert centroid(after['second_img']) == pytest.approx(found[:2] / found[2], abs=0.1)
+    assert known or family == 'shift' or after['second_from_first'] == pytest.approx(np.eye(3), abs=1e-6)
+
+
+def test_a_shift_of_unregistered_files_leaves_the_misalignment_unknown() -> None:
+    shift = DistortImage('shift', 8, image_keys=('img', 'second_img'))
+    pipeline = Compose([shift, dict(type='WarpSecondLikeFirst', registered=False)])
+    assert 'second_from_first' not in pipeline(misaligned_pair(SIZE, known=False))
+    assert 'second_from_first' in pipeline(misaligned_pair(SIZE, known=True))
+
+
 def test_truth_loaded_after_resizing_is_that_of_the_distorted_image() -> None:
     pipeline = Compose(
         [

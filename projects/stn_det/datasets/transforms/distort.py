@@ -28,7 +28,7 @@ class DistortImage(BaseTransform):
     (``results['instances']``): for all that follows, the distorted image is the original one, and a test pipeline that
     loads its truth in the frame of the original image needs no change. Four corners stay four corners; rboxes follow
     :func:`stn_det.geometry.transform_rboxes`, which is exact for turns and scales. The identity leaves image and boxes
-    as they are, bit for bit.
+    as they are, bit for bit. ``second_from_first`` of a pair is kept true.
 
     Objects whose box is cut by the frame at any of ``levels`` become regions to ignore at every level, so that the
     same objects are counted over a family of distortions.
@@ -88,7 +88,10 @@ class DistortImage(BaseTransform):
         if self.level != self.family.identity:
             matrix = self.family.matrix(self.level, size, direction)
             for key in moved:
-                results[key] = self._resample(results[key], matrix, size, key)
+                own = _in_frame_of(results[key], matrix, size)
+                results[key] = self._resample(results[key], own, key)
+                if key == 'second_img':
+                    self._keep_alignment(results, matrix.numpy(), own.numpy())
         if results.get('instances') and not self.family.second_only:
             matrices = [self.family.matrix(level, size, direction) for level in self.levels]
             results['instances'] = self._move(results['instances'], torch.stack(matrices), size)
@@ -114,14 +117,20 @@ class DistortImage(BaseTransform):
         image: np.ndarray = results[self.image_keys[0]]
         return image
 
-    def _resample(self, image: np.ndarray, matrix: Tensor, size: tuple[int, int], key: str) -> np.ndarray:
-        """Distort one image; ``size`` is that of the frame in which the matrix is meant."""
-        height, width = image.shape[:2]
-        if (width, height) != size:
-            to_own = scaling(width / size[0], height / size[1])
-            matrix = to_own @ matrix @ torch.linalg.inv(to_own)
+    def _resample(self, image: np.ndarray, matrix: Tensor, key: str) -> np.ndarray:
+        """Distort one image by a matrix in its own frame."""
         fill = self.fill.get(key)
         return resample_image(image, matrix, image.mean(axis=(0, 1)) if fill is None else fill)
+
+    def _keep_alignment(self, results: dict, first: np.ndarray, second: np.ndarray) -> None:
+        """Carry the known misalignment of the files on, where the images were moved by two matrices (3, 3)."""
+        known = results.get('second_from_first')
+        if self.family.second_only:
+            first = np.eye(3)
+            if known is None:  # whether the files are registered is for WarpSecondLikeFirst to say
+                results['second_moved'] = second @ results.get('second_moved', np.eye(3))
+        if known is not None:
+            results['second_from_first'] = second @ known @ np.linalg.inv(first)
 
     def _move(self, instances: list[dict], matrices: Tensor, size: tuple[int, int]) -> list[dict]:
         """Instances of the distorted image; those cut by the frame at any of the levels (L, 3, 3) are ignored."""
@@ -144,6 +153,15 @@ class DistortImage(BaseTransform):
             f'{type(self).__name__}(family={self.family.name!r}, level={self.level}, levels={self.levels}, '
             f'min_visible={self.min_visible}, seed={self.seed}, image_keys={self.image_keys}, fill={self.fill})'
         )
+
+
+def _in_frame_of(image: np.ndarray, matrix: Tensor, size: tuple[int, int]) -> Tensor:
+    """A matrix that is meant in a frame of ``size`` (width, height), in that of an image of the same scene."""
+    height, width = image.shape[:2]
+    if (width, height) == size:
+        return matrix
+    to_own = scaling(width / size[0], height / size[1])
+    return to_own @ matrix @ torch.linalg.inv(to_own)
 
 
 def _boxes(instances: list[dict]) -> Tensor:

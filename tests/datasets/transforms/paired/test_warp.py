@@ -12,6 +12,7 @@ from stn_det.datasets.transforms import WarpSecondLikeFirst
 from stn_det.datasets.transforms.paired.warp import warp_image
 from stn_det.errors import ConfigError, InputError
 from stn_det.geometry import rotation_matrix, translation
+from stn_det.models.stn.align_losses import read_truth
 
 GEOMETRY = {
     'nothing': [],
@@ -69,6 +70,27 @@ def test_a_known_misalignment_is_handed_on_in_the_new_frame(make_pair, dots, ste
     first, second = dots.find(sample['img']), dots.find(sample['second_img'])
     assert np.abs(first - second).max() > 2, 'the misalignment stays in the image'
     assert np.abs(dots.apply(sample['second_from_first'], first) - second).max() < 0.05
+
+
+@pytest.mark.parametrize('steps', [[], [dict(type='JitterSecond', shift=(5, 5))]], ids=['as it is', 'jitter'])
+def test_unregistered_files_have_no_known_misalignment(make_pair, dots, steps):
+    transform = dict(type='WarpSecondLikeFirst', registered=False)
+    sample = Compose([TRANSFORMS.build(step) for step in [*steps, transform]])(make_pair((60, 45)))
+    assert 'second_from_first' not in sample
+    assert np.linalg.norm(dots.find(sample['second_img']) - dots.find(sample['img']), axis=1) == pytest.approx(
+        5 * len(steps), abs=0.05
+    )
+    packed = TRANSFORMS.build(dict(type='PackPairedInputs'))(sample)
+    truth, known = read_truth([packed['data_samples']], torch.device('cpu'))
+    assert known.tolist() == [0]
+    assert torch.equal(truth[0], torch.eye(3, dtype=torch.float64))
+
+
+def test_what_the_dataset_knows_is_handed_on_for_unregistered_files_too(make_pair):
+    known = translation(7.0, -4.0).numpy()
+    sample = WarpSecondLikeFirst(registered=False)(make_pair(second_from_first=known))
+    assert np.allclose(sample['second_from_first'], known)
+    assert 'registered=False' in repr(WarpSecondLikeFirst(registered=False))
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.int16, np.float32, np.float64])

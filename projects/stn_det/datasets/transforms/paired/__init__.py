@@ -2,7 +2,9 @@
 
 State of a sample between them: ``second_img`` and ``second_ori_shape`` (the file's), ``second_from_first`` (of the two
 files, where the dataset knows it), ``second_jitter`` (a move of the second image, in the frame of the first image's
-file). ``WarpSecondLikeFirst`` makes one warp of them, and leaves ``second_from_first`` of the images as they then are.
+file), ``second_moved`` (what has already moved the second image alone, where ``second_from_first`` is not known, in its
+own frame). ``WarpSecondLikeFirst`` makes one warp of them, and leaves ``second_from_first`` of the images as they then
+are.
 """
 
 from .jitter import JitterSecond

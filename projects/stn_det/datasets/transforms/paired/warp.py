@@ -135,29 +135,33 @@ class WarpSecondLikeFirst(BaseTransform):
     Put it after the geometric transforms. They act on the first image as ever and record ``homography_matrix``, as
     mmdet's Resize, RandomFlip and RandomCrop and this package's transforms do. The files of both sensors are taken to
     show the same ground, so sensors of other resolution are scaled; a misalignment that the dataset knows stays in the
-    image, and is handed on as ``second_from_first`` of the images as they now are. Where the dataset knows none, the
-    files count as registered.
+    image, and is handed on as ``second_from_first`` of the images as they now are.
 
     Args:
         pad_val: Value of pixels that the second image does not cover or that are not finite, one number or one for
             each channel.
         interpolation: 'nearest', 'bilinear' or 'bicubic'.
+        registered: Whether files of which the dataset knows no misalignment are registered. If they are not, their
+            samples get no ``second_from_first``, and an aligner takes it as unknown.
 
     Raises:
         ConfigError: ``interpolation`` is unknown.
         InputError: The sample lacks one of the images, or the second was warped already.
     """
 
-    def __init__(self, pad_val: float | Sequence[float] = 0, interpolation: str = 'bilinear') -> None:
+    def __init__(
+        self, pad_val: float | Sequence[float] = 0, interpolation: str = 'bilinear', registered: bool = True
+    ) -> None:
         if interpolation not in _INTERPOLATIONS:
             raise ConfigError(
                 f'WarpSecondLikeFirst: interpolation is {interpolation!r}, expected one of {tuple(_INTERPOLATIONS)}.'
             )
         self.pad_val = pad_val
         self.interpolation = interpolation
+        self.registered = registered
 
     def transform(self, results: dict) -> dict:
-        """Warp ``second_img``; set ``second_from_first`` ``(3, 3)`` float64 of the two images in the sample."""
+        """Warp ``second_img``; set ``second_from_first`` ``(3, 3)`` float64 of the two images, where it is known."""
         check_second(results, 'WarpSecondLikeFirst')
         if 'ori_shape' not in results:
             raise InputError('WarpSecondLikeFirst: the sample has no first image. Put LoadCheckedImage before it.')
@@ -168,10 +172,17 @@ class WarpSecondLikeFirst(BaseTransform):
         results['second_img'] = warp_image(
             results['second_img'], warp, (width, height), self.pad_val, self.interpolation
         )
-        second_from_first = warp @ results.get('second_from_first', registered) @ np.linalg.inv(current)
-        results['second_from_first'] = second_from_first / second_from_first[2, 2]
+        known = results.get('second_from_first')
+        if known is None and self.registered:
+            known = results.get('second_moved', np.eye(3)) @ registered
+        if known is not None:
+            second_from_first = warp @ known @ np.linalg.inv(current)
+            results['second_from_first'] = second_from_first / second_from_first[2, 2]
         results['second_follows'] = current
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(pad_val={self.pad_val}, interpolation={self.interpolation!r})'
+        return (
+            f'{type(self).__name__}(pad_val={self.pad_val}, interpolation={self.interpolation!r}, '
+            f'registered={self.registered})'
+        )
