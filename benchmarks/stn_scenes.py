@@ -9,15 +9,10 @@ Interrupt it when you like: the same command goes on. The record is ``results/st
 """
 
 import argparse
-import statistics
-import time
 from pathlib import Path
-from typing import Any
 
-import torch
-from mmengine.config import Config
 from record import write_record
-from training import configure, trained
+from training import configure, times, trained
 
 from stn_det.apis import distortion_benchmark
 from stn_det.apis.pretrained import fetch_mobilenetv2
@@ -67,33 +62,11 @@ def main() -> None:
     record = {
         'train_images': options.train_images, 'val_images': options.val_images, 'epochs': options.epochs,
         'configs': {variant: VARIANTS[variant] for variant in options.variants}, 'scenes': SCENES.to_dict(),
-        'curves': curves, 'ms_per_image': times(models, options.variants),
+        'curves': curves,
+        'ms_per_image': times({variant: models[f'{variant} (0)'] for variant in options.variants}),
     }  # fmt: skip
     print(report.table())
     print(write_record(options.name, record))
-
-
-def times(models: dict[str, tuple[Config, Path]], variants: list[str]) -> dict[str, Any]:
-    """Median milliseconds of ``predict`` on one image for the first seed of each variant, taken in turns."""
-    from mmdet.registry import MODELS
-    from mmdet.structures import DetDataSample
-
-    built = {}
-    for variant in variants:
-        config, checkpoint = models[f'{variant} (0)']
-        model = MODELS.build(config.model)
-        model.load_state_dict(torch.load(checkpoint, weights_only=False)['state_dict'])
-        built[variant] = model.eval()
-    image = torch.randn(1, 3, 320, 320)
-    meta = dict(img_shape=(320, 320), ori_shape=(320, 320), scale_factor=(1.0, 1.0))
-    runs: dict[str, list[float]] = {variant: [] for variant in variants}
-    with torch.no_grad():
-        for _ in range(60):
-            for variant, model in built.items():
-                start = time.perf_counter()
-                model(image, [DetDataSample(metainfo=meta)], mode='predict')
-                runs[variant].append(1e3 * (time.perf_counter() - start))
-    return {variant: round(statistics.median(values[10:]), 2) for variant, values in runs.items()}
 
 
 if __name__ == '__main__':

@@ -50,3 +50,22 @@ def test_config_builds_trains_and_predicts(path: Path) -> None:
     assert torch.isfinite(total)
     results = model.eval()(inputs, [sample(size), sample(size)], mode='predict')
     assert results[0].pred_instances.bboxes.shape[-1] == 5
+
+
+@pytest.mark.parametrize('neck', ['stn-align', 'stn-global', 'aligned-fpn'])
+def test_an_aligning_neck_begins_as_the_detector_without(neck: str) -> None:
+    parent = 'oriented-point-le90_mobilenetv2_fpn'
+    shipped = {path.stem: path for path in CONFIGS}
+    models = []
+    for stem in (f'{parent}_demo_scenes', f'{neck}_{parent}_12e_scenes'):
+        config = Config.fromfile(shipped[stem])
+        init_default_scope(config.default_scope)
+        config.model.backbone.init_cfg = None
+        models.append(MODELS.build(config.model).eval())
+    plain, aligned = models
+    pyramid = 'neck.' if neck == 'aligned-fpn' else 'neck.0.'
+    weights = {name.replace('neck.', pyramid, 1): weight for name, weight in plain.state_dict().items()}
+    assert not aligned.load_state_dict(weights, strict=False).unexpected_keys
+    image = torch.rand(1, 3, 128, 160)
+    for left, right in zip(plain(image, mode='tensor'), aligned(image, mode='tensor'), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(left, right, strict=True))

@@ -1,0 +1,6 @@
+# The same neck as in stn-align_..._scenes, on thermal images from a drone.
+_base_ = '../oriented_point/oriented-point-le90_mobilenetv2_fpn_12e_hit-uav-small.py'
+model = dict(
+    type='AlignedSingleStageDetector',  # which trains the frames
+    neck=[{{_base_.model.neck}}, dict(type='STNAlignNeck', in_channels=96, strides=(8, 16, 32))],
+)
