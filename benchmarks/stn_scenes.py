@@ -29,6 +29,7 @@ SCENES = SceneConfig(
     size=(320, 320), gsd=(0.18, 0.3), yaw=(-5, 5), obliquity=(0, 10), tilt_azimuth=(0, 0), sun_azimuth=(110, 160)
 )
 LEVELS = (0, 15, 30, 45, 60, 90, 120, 150, 180)  # degrees
+SIDES = 320, 1024  # of the images that are timed, pixels
 VAL_SEED = 1_000_000
 
 
@@ -48,8 +49,8 @@ def main() -> None:
     write_scenes(data / 'val', options.val_images, SCENES, seed=VAL_SEED, workers=2)
     weights = fetch_mobilenetv2(folder / 'mobilenet_v2.pth').resolve()
     models = {}
-    for variant in options.variants:
-        for seed in range(options.seeds):
+    for seed in range(options.seeds):
+        for variant in options.variants:
             name = f'{variant} ({seed})'
             config = configure(VARIANTS[variant], data, weights, seed, options.epochs)
             models[name] = config, trained(config, folder / 'runs' / name.replace(', ', '-').replace(' ', '_'))
@@ -59,11 +60,11 @@ def main() -> None:
     )  # fmt: skip
     found = report.record['families']['rotation']['models']
     curves = {name: found[name] for name in models}
+    firsts = {variant: models[f'{variant} (0)'] for variant in options.variants}
     record = {
         'train_images': options.train_images, 'val_images': options.val_images, 'epochs': options.epochs,
         'configs': {variant: VARIANTS[variant] for variant in options.variants}, 'scenes': SCENES.to_dict(),
-        'curves': curves,
-        'ms_per_image': times({variant: models[f'{variant} (0)'] for variant in options.variants}),
+        'curves': curves, 'ms_per_image': {f'{side} px': times(firsts, (side, side)) for side in SIDES},
     }  # fmt: skip
     print(report.table())
     print(write_record(options.name, record))
