@@ -1,50 +1,59 @@
-"""What trained transformers do to test digits: each row before and after."""
+"""What trained transformers do to test digits: under each distortion the digits, then what each model makes of them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stn_det.visualization.files import save_image
+from stn_det.visualization.text import blend, text_mask
 
 from .data import load
 from .distortions import CANVAS, distort
 from .networks import FAMILIES, build
 from .training import TEST_SEED, Run, Settings, weights_file
 
-COLUMNS, GAP, ZOOM = 16, 3, 2
+COLUMNS, TILE, GAP, MARGIN, FONT = 16, 48, 3, 96, 15  # digits, pixels
 
 
 @torch.no_grad()
 def draw(path: Path, settings: Settings, folder: Path) -> Path | None:
-    """A PNG of two rows for each distortion and transformer whose weights of seed 0 lie in ``folder``.
+    """An image of the models whose weights of seed 0 lie in ``folder``; None if there are no weights.
 
-    The upper row is what the transformer sees, the lower one what it makes of it. None if there are no weights.
+    Returns:
+        ``path``.
     """
     _, test = load(settings.mnist, settings.validate)
-    rows = []
+    rows: list[tuple[str, Tensor]] = []
     for distortion, side in CANVAS.items():
         generator = torch.Generator().manual_seed(TEST_SEED)
         images = distort(test.images[:COLUMNS], distortion, generator)
+        found = {}
         for model in FAMILIES:
             weights = weights_file(Run(distortion, model, 0), folder)
             if weights.is_file():
                 network = build(model, side, settings.parameters).eval()
                 network.load_state_dict(torch.load(weights, weights_only=True))
-                rows += [images, network.transformer(images).images]
+                found[model] = network.transformer(images).images
+        if found:
+            rows += [(distortion, images), *found.items()]
     if not rows:
         return None
-    tiles = torch.cat([torch.cat([_tile(image) for image in row], 1) for row in rows])
-    grey = (tiles.clamp(0, 1) * 255).byte().repeat_interleave(ZOOM, 0).repeat_interleave(ZOOM, 1)
-    return save_image(path, grey[..., None].expand(-1, -1, 3).numpy())
+    return save_image(path, np.concatenate([_row(name, images, name in CANVAS) for name, images in rows]))
 
 
-def _tile(image: Tensor) -> Tensor:
-    """An image (1, H, W) in the middle of a square of the largest canvas, on grey, with a gap."""
-    side, high = max(CANVAS.values()) + GAP, image.shape[-1]
-    tile = torch.full((side, side), 0.3)
-    start = (side - high) // 2
-    tile[start : start + high, start : start + high] = image[0]
-    return tile
+def _row(name: str, images: Tensor, is_input: bool) -> np.ndarray:
+    """A labelled row of digits at one size; more room above the rows of a distortion."""
+    tiles = F.interpolate(images.clamp(0, 1), size=(TILE, TILE), mode='bilinear', align_corners=False)
+    top = 4 * GAP if is_input else GAP
+    row = np.full((top + TILE, MARGIN + COLUMNS * (TILE + GAP), 3), 255, dtype=np.uint8)
+    for column, tile in enumerate((tiles[:, 0] * 255).byte().numpy()):
+        left = MARGIN + column * (TILE + GAP)
+        row[top:, left : left + TILE] = tile[..., None]
+    mask = text_mask(name, FONT, bold=is_input)
+    blend(row, mask, MARGIN - mask.shape[1] - 2 * GAP, top + (TILE - mask.shape[0]) // 2, (0, 0, 0))
+    return row
