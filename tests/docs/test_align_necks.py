@@ -5,6 +5,8 @@ from pathlib import Path
 
 from mmdet.registry import MODELS
 
+import stn_det.register  # noqa: F401  before the registry is replaced for a while, or what it registers is lost
+
 PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'align_necks.md'
 SNIPPETS = list(re.finditer(r'^```python\n(.*?)^```$', PAGE.read_text(encoding='utf-8'), re.MULTILINE | re.DOTALL))
 
