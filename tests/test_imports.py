@@ -53,7 +53,7 @@ LAW: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ),
     ),
     'engine': (
-        ('structures', 'errors', 'checks'),
+        ('visualization', 'structures', 'errors', 'checks'),
         ('torch', 'numpy', 'mmengine', 'mmdet.registry', 'mmcv.cnn', 'tqdm'),
     ),
     '__main__': (('mmcv_bridge', 'registry'), ()),

@@ -14,4 +14,8 @@ model = dict(
     ),
     signals=[dict(type='PriorSignal')],
 )
-custom_hooks = [dict(type='WarpGuardHook')]
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(type='WarpGuardHook'),
+    dict(type='WarpPictureHook', num_images=2, turns=(0, 60, 150)),
+]

@@ -6,6 +6,7 @@ from .hooks import (
     FoldNormHook,
     ProgressBarHook,
     WarpGuardHook,
+    WarpPictureHook,
     WarpWarmupHook,
     fold_norms,
 )
@@ -18,6 +19,7 @@ __all__ = [
     'FoldNormHook',
     'ProgressBarHook',
     'WarpGuardHook',
+    'WarpPictureHook',
     'WarpWarmupHook',
     'fold_norms',
 ]

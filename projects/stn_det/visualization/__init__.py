@@ -10,6 +10,7 @@ from .distortion_curves import DistortionPanel, plot_distortion_curves
 from .draw import draw_oriented_boxes
 from .gallery import GallerySample, prediction_gallery
 from .palette import class_colors
+from .transformer import draw_transformer
 from .warp_grid import draw_warp_grid
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     'OrientedVisualizer',
     'class_colors',
     'draw_oriented_boxes',
+    'draw_transformer',
     'draw_warp_grid',
     'plot_distortion_curves',
     'plot_pr_curves',

@@ -5,6 +5,7 @@ from .finite_loss import FiniteLossHook
 from .fold_norm import FoldNormHook, fold_norms
 from .progress_bar import ProgressBarHook
 from .spatial_transformer import WarpGuardHook, WarpWarmupHook
+from .warp_picture import WarpPictureHook
 
 __all__ = [
     'ChannelsLastHook',
@@ -12,6 +13,7 @@ __all__ = [
     'FoldNormHook',
     'ProgressBarHook',
     'WarpGuardHook',
+    'WarpPictureHook',
     'WarpWarmupHook',
     'fold_norms',
 ]

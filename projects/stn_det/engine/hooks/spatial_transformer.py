@@ -15,7 +15,7 @@ from stn_det.errors import ConfigError, WarpCollapseError
 
 ADVICE = (
     "Lower its learning rate (paramwise_cfg=dict(custom_keys={'transformer': dict(lr_mult=0.1)})), narrow its limits, "
-    'add RegularitySignal or set detection_gradient=False: a detector can lower its loss by losing sight of objects'
+    'add RegularitySignal or set detection_gradient=0: a detector can lower its loss by losing sight of objects'
 )
 
 

@@ -95,7 +95,7 @@ class STNDetector(BaseDetector):
         Returns:
             Losses and figures by name.
         """
-        transformed = self.transformer(batch_inputs, self._features)
+        transformed = self.transformer(batch_inputs, self.features)
         warp, images = transformed.warp.detach(), transformed.images
         moved, lost = zip(
             *(transform_truth(sample, warp[i], self.hbox_rule) for i, sample in enumerate(batch_data_samples))
@@ -125,7 +125,7 @@ class STNDetector(BaseDetector):
             The samples. ``stn_matrix`` in their meta data is the warp's matrix (3, 3) in network-input pixels, where it
             has one.
         """
-        transformed = self.transformer(batch_inputs, self._features)
+        transformed = self.transformer(batch_inputs, self.features)
         warp = transformed.warp.detach()
         views = [frame_of_warp(sample, warp) for sample in batch_data_samples]
         results = self.detector.predict(transformed.images, views, rescale=False)
@@ -139,19 +139,20 @@ class STNDetector(BaseDetector):
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """Features (N, C_l, H_l, W_l) of the detector in the common view."""
-        return self.detector.extract_feat(self.transformer(batch_inputs, self._features).images)
+        return self.detector.extract_feat(self.transformer(batch_inputs, self.features).images)
 
     def _forward(self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample] | None = None) -> Any:
-        return self.detector._forward(self.transformer(batch_inputs, self._features).images, batch_data_samples)
+        return self.detector._forward(self.transformer(batch_inputs, self.features).images, batch_data_samples)
 
     @property
-    def _features(self) -> Any:
+    def features(self) -> Any:
+        """What the localiser is given in place of a thumbnail, a function of it; None for the thumbnail itself."""
         if self.share_layers is None:
             return None
         return lambda thumbnail: self.detector.backbone(thumbnail)[self.share_layers]
 
     def _estimate(self, images: Tensor) -> Any:
-        return self.transformer.estimate(images, self._features)
+        return self.transformer.estimate(images, self.features)
 
     @staticmethod
     def _rescaled(back: Warp, sample: DetDataSample) -> Warp:
