@@ -35,6 +35,16 @@ def test_the_transformer_is_frozen_for_so_many_iterations():
     assert frozen == [True, True, True, False, False]
 
 
+def test_a_share_is_of_all_iterations():
+    hook, runner = WarpWarmupHook(share=0.7), SimpleNamespace(model=Model(), iter=0, max_iters=10)
+    hook.before_train(runner)
+    frozen = []
+    for runner.iter in range(10):
+        hook.before_train_iter(runner, 0)
+        frozen.append(runner.model.transformer.frozen)
+    assert frozen == [True] * 7 + [False] * 3
+
+
 def test_a_resumed_run_goes_on_where_it_was_and_the_end_releases():
     hook, runner = WarpWarmupHook(iters=10), SimpleNamespace(model=Model(), iter=9)
     hook.before_train(runner)
@@ -99,7 +109,10 @@ def test_other_models_are_left_alone():
 @pytest.mark.parametrize(
     ('call', 'message'),
     [
-        (lambda: WarpWarmupHook(iters=-1), 'iters is -1, expected 0 or more'),
+        (lambda: WarpWarmupHook(iters=-1), 'iters is -1 and share None; expected one of them'),
+        (lambda: WarpWarmupHook(), 'expected one of them'),
+        (lambda: WarpWarmupHook(iters=1, share=0.5), 'expected one of them'),
+        (lambda: WarpWarmupHook(share=1.5), 'a part from 0 to 1'),
         (lambda: WarpGuardHook(action='stop'), "action is 'stop', expected 'warn' or 'raise'"),
         (lambda: WarpGuardHook(scale_range=(2, 1)), r'scale_range \(2, 1\); expected'),
     ],

@@ -27,15 +27,20 @@ class WarpWarmupHook(Hook):
 
     Args:
         iters: Iterations for which ``model.transformer`` is frozen.
+        share: The same as a part of all iterations, in place of ``iters``.
 
     Raises:
-        ConfigError: If the number is negative, or, when training starts, the model has no ``transformer``.
+        ConfigError: If not one of both is given, or it is out of range, or, when training starts, the model has no
+            ``transformer``.
     """
 
-    def __init__(self, iters: int) -> None:
-        if iters < 0:
-            raise ConfigError(f'iters is {iters}, expected 0 or more')
-        self.iters = iters
+    def __init__(self, iters: int | None = None, share: float | None = None) -> None:
+        if (iters is None) == (share is None) or (iters or 0) < 0 or not 0 <= (share or 0) <= 1:
+            raise ConfigError(
+                f'iters is {iters} and share {share}; expected one of them: iterations of 0 or more, or a part from 0 '
+                'to 1'
+            )
+        self.iters, self.share = iters or 0, share
 
     def before_train(self, runner: Runner) -> None:
         """Find the transformer.
@@ -44,6 +49,8 @@ class WarpWarmupHook(Hook):
             runner: the mmengine runner, about to train.
         """
         self.transformer = _transformer(runner.model)
+        if self.share is not None:
+            self.iters = round(self.share * runner.max_iters)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Freeze or release.
