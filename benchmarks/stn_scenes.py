@@ -11,12 +11,18 @@ Interrupt it when you like: the same command goes on. The record is ``results/st
 import argparse
 from pathlib import Path
 
+import torch
+from mmdet.registry import DATASETS, MODELS
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from record import write_record
 from training import configure, times, trained
 
 from stn_det.apis import distortion_benchmark
 from stn_det.apis.pretrained import fetch_mobilenetv2
 from stn_det.datasets.scenes import SceneConfig, write_scenes
+from stn_det.visualization import draw_transformer
+from stn_det.visualization.files import save_image
 
 STEM = 'oriented-point-le90_mobilenetv2_fpn_12e_upright-scenes'
 VARIANTS = {
@@ -30,6 +36,7 @@ SCENES = SceneConfig(
 )
 LEVELS = (0, 15, 30, 45, 60, 90, 120, 150, 180)  # degrees
 SIDES = 320, 1024  # of the images that are timed, pixels
+DRAWN, TURNS = (0, 5, 9), (60, 150)  # images, degrees
 VAL_SEED = 1_000_000
 
 
@@ -67,7 +74,19 @@ def main() -> None:
         'curves': curves, 'ms_per_image': {f'{side} px': times(firsts, (side, side)) for side in SIDES},
     }  # fmt: skip
     print(report.table())
+    if 'stn' in options.variants:
+        print(draw(*models['stn (0)'], folder / 'upright.jpg'))
     print(write_record(options.name, record))
+
+
+@torch.no_grad()
+def draw(config: Config, checkpoint: Path, path: Path) -> Path:
+    """A picture of validation images under two turns, and what the transformer makes of them."""
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        dataset, model = DATASETS.build(config.val_dataloader.dataset), MODELS.build(config.model)
+    model.load_state_dict(torch.load(checkpoint, weights_only=False)['state_dict'])
+    samples = [dataset[index] for index in DRAWN if index < len(dataset)]
+    return save_image(path, draw_transformer(model, samples, TURNS))
 
 
 if __name__ == '__main__':

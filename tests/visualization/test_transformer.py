@@ -1,7 +1,5 @@
 """Images, and what a transformer makes of them."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import torch
 from mmdet.registry import MODELS
@@ -22,11 +20,11 @@ class Turner(nn.Module):
         super().__init__()
         self.angle, self.modes = angle, []
 
-    def forward(self, images, features=None):
+    def estimate(self, images, features=None):
         self.modes.append(self.training)
         size = tuple(images.shape[2:])
         matrix = rotation_matrix(self.angle, (size[1] / 2, size[0] / 2))
-        return SimpleNamespace(warp=MatrixWarp(matrix.expand(len(images), 3, 3), size))
+        return MatrixWarp(matrix.expand(len(images), 3, 3), size), None, None
 
 
 def make_model(angle=0.0, divisor=1):

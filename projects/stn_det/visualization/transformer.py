@@ -50,7 +50,7 @@ def _column(model: Any, sample: dict[str, Any], turn: float, lines: int) -> np.n
     turned = rotation.transform_images(image - mean) + mean  # what no pixel covers is of the mean colour
     batch = dict(inputs=[turned[0].round().byte()], data_samples=[sample['data_samples']])
     inputs = model.data_preprocessor(batch, training=False)['inputs']
-    warp = model.transformer(inputs, model.features).warp.detach()
+    warp = model.transformer.estimate(inputs, model.features)[0].detach()  # also while it is frozen
     seen = F.pad(turned, (0, inputs.shape[3] - image.shape[3], 0, inputs.shape[2] - image.shape[2])).to(inputs.device)
     below = draw_warp_grid(_rgb(warp.transform_images(seen)), warp, lines)
     return np.concatenate([_rgb(seen), np.full((_GAP, below.shape[1], 3), 255, np.uint8), below])

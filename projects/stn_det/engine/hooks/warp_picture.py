@@ -20,8 +20,8 @@ class WarpPictureHook(Hook):
     """Draws, before training and after epochs, images and what the transformer makes of them.
 
     In ``warps/epoch_N.jpg`` of the work directory: in the upper row the first images of the validation set (of the
-    training set where there is none), each turned by the given angles; below, what the detector is shown, with the grid
-    of the image that went in.
+    training set where there is none), each turned by the given angles; below, what the transformer makes of them, also
+    while it is frozen, with the grid of the image that went in.
 
     Args:
         num_images: Number of images.
