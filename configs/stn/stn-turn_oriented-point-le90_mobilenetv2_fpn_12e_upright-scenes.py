@@ -16,8 +16,6 @@ model = dict(
 )
 custom_hooks = [
     *_base_.custom_hooks,
-    # The detector learns from upright images, as without a transformer, until that turns hardly any the wrong way.
-    dict(type='WarpWarmupHook', share=0.7),
     dict(type='WarpGuardHook'),
     dict(type='WarpPictureHook', num_images=2, turns=(0, 60, 150)),
 ]
