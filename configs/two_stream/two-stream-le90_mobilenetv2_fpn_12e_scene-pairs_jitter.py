@@ -1,5 +1,5 @@
 # The same with the second image shifted at random in training: what an aligner has to stand comparison with.
-# Not run by us yet: no figure is claimed.
+# Run by us in benchmarks/sensor_shift.py alone, on images of 320 pixels.
 _base_ = './two-stream-le90_mobilenetv2_fpn_12e_scene-pairs.py'
 train_pipeline = [
     dict(type='LoadCheckedImage'),
