@@ -1,5 +1,6 @@
 # Pairs of generated scenes, a backbone for each sensor, no alignment: what an aligner has to beat.
-# model.sensors='first' or 'second' is the same detector on one sensor. Run by us in benchmarks/sensor_shift.py alone, on images of 320 pixels.
+# model.sensors='first' or 'second' is the same detector on one sensor.
+# Run by us in benchmarks/sensor_shift.py alone, on images of 320 pixels.
 _base_ = [
     '../_base_/models/oriented_point_mobilenetv2_fpn.py',
     '../_base_/datasets/scene_pairs.py',
