@@ -1,25 +1,17 @@
 """The snippets of docs/spatial_transformers.md run, one after the other, and its picture can be drawn."""
 
-import re
 import runpy
 from pathlib import Path
 
-PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'spatial_transformers.md'
-SNIPPETS = list(re.finditer(r'^```python\n(.*?)^```$', PAGE.read_text(encoding='utf-8'), re.MULTILINE | re.DOTALL))
+DOCS = Path(__file__).resolve().parents[2] / 'docs'
 
 
-def test_snippets_run() -> None:
-    names: dict = {'__name__': 'spatial_transformers'}
-    for snippet in SNIPPETS:
-        assert 'assert ' in snippet[1]
-        # Blank lines in front, so that a traceback shows the line of the page.
-        lines = snippet.string.count('\n', 0, snippet.start(1))
-        exec(compile('\n' * lines + snippet[1], str(PAGE), 'exec'), names)
-    assert len(SNIPPETS) == 3
+def test_snippets_run(run_snippets) -> None:
+    assert run_snippets('spatial_transformers.md') == 3
 
 
 def test_picture_script_draws_a_picture(tmp_path: Path) -> None:
-    script = runpy.run_path(str(PAGE.with_name('make_warps_picture.py')))
+    script = runpy.run_path(str(DOCS / 'make_warps_picture.py'))
     script['draw'](tmp_path / 'picture.jpg')
     assert (tmp_path / 'picture.jpg').read_bytes()[:2] == b'\xff\xd8'
     assert (tmp_path / 'picture.jpg').stat().st_size > 20_000

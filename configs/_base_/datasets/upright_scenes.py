@@ -18,27 +18,8 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True, box_type='qbox'),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
-tta_pipeline = [
-    dict(type='LoadCheckedImage'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='Resize', scale=(320, 320), keep_ratio=True)],
-            [  # three views: as it is, mirrored, turned by a quarter
-                dict(type='RandomFlip', prob=0.0),
-                dict(type='RandomFlip', prob=1.0, direction='horizontal'),
-                dict(type='RandomQuarterTurn', prob=1.0, turns=(1,)),
-            ],
-            [dict(type='LoadAnnotations', with_bbox=True, box_type='qbox')],
-            [
-                dict(
-                    type='PackDetInputs',
-                    meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'homography_matrix'),
-                )
-            ],
-        ],
-    ),
-]
+tta_pipeline = _base_.tta_pipeline
+tta_pipeline[1].transforms[0][0].scale = (320, 320)
 train_dataloader = dict(dataset=dict(data_root=data_root, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(data_root=data_root, pipeline=test_pipeline))
 test_dataloader = val_dataloader

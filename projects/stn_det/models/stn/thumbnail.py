@@ -11,7 +11,7 @@ from ...geometry.warp import MatrixWarp
 def make_thumbnail(images: Tensor, longer_side: int) -> tuple[Tensor, MatrixWarp]:
     """Whole images, smoothed and made small.
 
-    By PyTorch's separable filter: a fifth of the time of a warp, which would average every pixel in two dimensions.
+    By PyTorch's separable filter; a warp, which averages in two dimensions at once, would take longer.
 
     Args:
         images: (N, C, H, W) floating.
