@@ -4,6 +4,12 @@ import torch
 from stn_det.errors import ConfigError
 
 
+@pytest.fixture(autouse=True)
+def _capable(monkeypatch):
+    """Whatever the machine is, its CPU computes in bfloat16."""
+    monkeypatch.setattr('stn_det.engine.optim.cpu_computes_bfloat16', lambda: True)
+
+
 def _wrapper(model, **kwargs):
     from stn_det.engine import AutocastOptimWrapper
 
@@ -20,6 +26,28 @@ def test_forward_is_bfloat16_and_gradients_are_float32(toy_model):
     assert toy_model.linear.weight.grad.dtype == torch.float32
     assert toy_model.linear.weight.grad.abs().sum() > 0
     assert not torch.is_autocast_enabled('cpu')
+
+
+def test_a_cpu_that_only_imitates_bfloat16_stays_in_float32_and_says_so_once(toy_model, monkeypatch):
+    monkeypatch.setattr('stn_det.engine.optim.cpu_computes_bfloat16', lambda: False)
+    told = []
+    monkeypatch.setattr('stn_det.engine.optim.print_log', lambda text, logger: told.append(text))
+    wrapper = _wrapper(toy_model)
+    for _ in range(2):
+        with wrapper.optim_context(toy_model):
+            toy_model(torch.ones(2, 3), [], mode='loss')
+    assert toy_model.seen_dtypes == [torch.float32] * 2
+    assert len(told) == 1
+    assert 'stays in float32' in told[0]
+
+
+def test_what_the_cpu_computes_is_asked_of_pytorch(monkeypatch):
+    from stn_det.engine import optim
+
+    monkeypatch.undo()
+    assert optim.cpu_computes_bfloat16() is torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if torch.backends.cpu.get_cpu_capability() == 'AVX2':
+        assert not optim.cpu_computes_bfloat16()
 
 
 def test_trains_on_the_cpu_and_close_to_float32(toy_model, train):

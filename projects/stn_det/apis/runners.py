@@ -38,7 +38,7 @@ def set_launcher(cfg: Config, launcher: str) -> None:
 
 
 def set_amp(cfg: Config, device: torch.device) -> None:
-    """Make the optimiser run in mixed precision: fp16 with loss scaling on a GPU, bf16 on a CPU."""
+    """Make the optimiser run in mixed precision: fp16 with loss scaling on a GPU, bf16 on a CPU that has it."""
     if device.type == 'cpu':
         cfg.optim_wrapper.type = 'AutocastOptimWrapper'
         cfg.optim_wrapper.dtype = 'bfloat16'

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from mmdet.registry import OPTIM_WRAPPERS
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from torch import nn
 
@@ -14,7 +15,10 @@ from stn_det.errors import ConfigError
 
 @OPTIM_WRAPPERS.register_module()
 class AutocastOptimWrapper(OptimWrapper):
-    """Run the forward pass in bfloat16 on whichever device the model is, weights and gradients staying float32.
+    """Run the forward pass in bfloat16 where the device computes in it, weights and gradients staying float32.
+
+    On a CPU without AVX-512 (or bfloat16 of Arm) it stays in float32, and says so once: such a CPU imitates bfloat16,
+    at a step of many times the length.
 
     bfloat16 has the range of float32, so the loss needs no scaling; mmengine's ``AmpOptimWrapper``, which scales it,
     refuses the CPU. Mixed precision: Mixed Precision Training https://arxiv.org/abs/1710.03740
@@ -43,10 +47,23 @@ class AutocastOptimWrapper(OptimWrapper):
             )
         super().__init__(**kwargs)
         self.dtype = torch.bfloat16
+        self._told = False
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Context of the forward pass: autocast, and no gradient exchange while gradients accumulate."""
         device = next(model.parameters()).device.type
-        with super().optim_context(model), torch.autocast(device, dtype=self.dtype):
+        lower = device != 'cpu' or cpu_computes_bfloat16()
+        if not (lower or self._told):
+            print_log('AutocastOptimWrapper: this CPU only imitates bfloat16, so training stays in float32.', 'current')
+            self._told = True
+        with super().optim_context(model), torch.autocast(device, dtype=self.dtype, enabled=lower):
             yield
+
+
+def cpu_computes_bfloat16() -> bool:
+    """Whether convolutions and products in bfloat16 have kernels for this CPU."""
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except (AttributeError, RuntimeError):  # a PyTorch without oneDNN
+        return False
