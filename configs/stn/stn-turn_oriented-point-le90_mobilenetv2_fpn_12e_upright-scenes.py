@@ -14,6 +14,8 @@ model = dict(
     ),
     signals=[dict(type='PriorSignal')],
 )
+# Alone, on images like these, a localiser learns most at a learning rate of 2e-3, five times the detector's.
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'transformer': dict(lr_mult=5)}))
 custom_hooks = [
     *_base_.custom_hooks,
     dict(type='WarpGuardHook'),
