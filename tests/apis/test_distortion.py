@@ -83,6 +83,10 @@ def test_the_record_is_complete(report: DistortionReport, folder: Path) -> None:
         assert {row['images'] for row in levels} == {2}
         assert {row['objects'] for row in levels} == {family['objects']} != {0}
         assert all(0 <= row['mAP'] <= 1 for row in (*levels, *family['rectangles']))
+        for row in levels:
+            by_class = row['classes']['mAP']
+            assert set(by_class) == set(row['classes']['AP50'])
+            assert sum(by_class.values()) / len(by_class) == pytest.approx(row['mAP'])
 
 
 def test_a_quarter_turn_keeps_the_rectangles_of_the_truth(report: DistortionReport) -> None:

@@ -187,9 +187,16 @@ def _measure(case: _Case, settings: Settings, device: str | None, bar: Any) -> d
         **{name: _finite(metrics.get(f'dota/{name}')) for name in MEASURES},
         **{name: int(metrics[f'truth/{name}']) for name in ('objects', 'ignored', 'images')},
         'rectangles': {name: _finite(metrics.get(f'truth/{name}')) for name in MEASURES},
+        'classes': {name: _by_class(metrics, name, case.model.classes) for name in MEASURES},
         'seconds': round(time.perf_counter() - start, 2),
         'commit': commit(),
     }
+
+
+def _by_class(metrics: Mapping[str, float], measure: str, classes: Sequence[str]) -> dict[str, float | None]:
+    """A measure of every class that has objects."""
+    keys = {name: f'dota/{measure}_{name}' for name in classes}
+    return {name: _finite(metrics[key]) for name, key in keys.items() if key in metrics}
 
 
 class _Tick(Hook):

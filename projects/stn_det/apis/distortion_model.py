@@ -47,6 +47,11 @@ class BenchmarkModel:
         """Number of images that are measured."""
         return len(self.truth[0])
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return tuple(self.truth[2])
+
 
 def prepare_model(
     config: str | Path | Config,
