@@ -1,0 +1,21 @@
+# The transformer of stn-turn_..._upright-scenes on thermal images from a drone, of which the oblique ones have an up.
+_base_ = './oriented-point-le90_mobilenetv2_fpn_4e_hit-uav-upright.py'
+model = dict(
+    _delete_=True,
+    type='STNDetector',
+    detector={{_base_.model}},
+    transformer=dict(
+        type='SpatialTransformer',
+        family='rotation',
+        localizer=None,
+        orientation=dict(type='OrientationLocalizer', num_orientations=16),
+        thumbnail=64,  # pixels
+    ),
+    signals=[dict(type='PriorSignal')],
+)
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'transformer': dict(lr_mult=4)}))  # 2e-3 for the localiser
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(type='WarpGuardHook'),
+    dict(type='WarpPictureHook', num_images=2, turns=(0, 60, 150)),
+]
