@@ -1,4 +1,4 @@
-"""The benchmark of image transformers: variants differ in what they are named after, figures are of the right classes."""
+"""The benchmark of image transformers: variants differ in what their names say, figures are of the right classes."""
 
 import pytest
 import stn_scenes
