@@ -93,6 +93,15 @@ def test_scores_that_are_not_finite_turn_nothing(value):
     assert build().angles(logits).tolist() == pytest.approx([0, 3 * math.pi / 4])
 
 
+def test_a_margin_is_asked_of_turns_in_testing_alone():
+    localizer = build(margin=1.5)
+    logits = torch.tensor([[0.0, 0, 1.4, 0, 0, 0, 0, 0], [0.0, 0, 1.6, 0, 0, 0, 0, 0]])
+    assert localizer.train().angles(logits).tolist() == pytest.approx([math.pi / 2, math.pi / 2])
+    assert localizer.eval().angles(logits).tolist() == pytest.approx([0, math.pi / 2])
+    with pytest.raises(ConfigError, match=r'margin is -1, expected 0 or more'):
+        build(margin=-1)
+
+
 def test_features_are_computed_of_the_turned_thumbnail():
     localizer = trained_by_chance(build(4, in_channels=2))
     tile, seen = torch.randn(2, 3, 32, 32), []

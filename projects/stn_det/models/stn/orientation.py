@@ -33,11 +33,14 @@ class OrientationLocalizer(BaseModule):
         num_orientations: Turns, of 360 degrees / num_orientations each.
         in_channels: Channels of the thumbnail, or of the features that are computed of it.
         channels: Channels of each convolution, all of stride 2.
+        margin: By how much, in testing, the score of a turn has to exceed that of no turn: the logarithm of how many
+            times likelier an upright image is than one turned by any other step. Above 0 fewer upright images are
+            turned, and more turned ones are left.
         norm_cfg: Normalisation after each convolution; None for none.
         init_cfg: Weight initialisation.
 
     Raises:
-        ConfigError: If there are fewer than two turns, or no convolution.
+        ConfigError: If there are fewer than two turns, no convolution, or the margin is negative.
 
     Example:
         >>> import torch, stn_det.register
@@ -53,13 +56,16 @@ class OrientationLocalizer(BaseModule):
         num_orientations: int = 8,
         in_channels: int = 3,
         channels: Sequence[int] = (16, 32, 64, 64),
+        margin: float = 0.0,
         norm_cfg: OptConfigType = GROUP_NORM,
         init_cfg: OptMultiConfig = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         if num_orientations < 2:
             raise ConfigError(f'num_orientations is {num_orientations}, expected 2 or more turns to choose from')
-        self.num_orientations = num_orientations
+        if margin < 0:
+            raise ConfigError(f'margin is {margin}, expected 0 or more')
+        self.num_orientations, self.margin = num_orientations, margin
         self.stages = conv_stages(in_channels, channels, norm_cfg)
         self.score = ZeroLinear(channels[-1], 1, bias=False)
 
@@ -84,6 +90,8 @@ class OrientationLocalizer(BaseModule):
         0 where a score is not finite.
         """
         finite = logits.isfinite().all(1, keepdim=True)
+        if self.margin and not self.training:
+            logits = torch.cat([logits[:, :1] + self.margin, logits[:, 1:]], 1)
         best = torch.where(finite, logits, 0).argmax(1)  # the first of equal ones
         return self._steps(logits.device)[best]
 
