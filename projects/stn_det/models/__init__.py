@@ -1,7 +1,7 @@
 """Modules that mmdet builds from configs; importing this room registers them."""
 
 from .data_preprocessors import PairedDetDataPreprocessor
-from .dense_heads import OrientedPointHead
+from .dense_heads import OrientedAlignHead, OrientedPointHead
 from .detectors import AlignedSingleStageDetector, OrientedTTAModel, STNDetector, TwoStreamDetector
 from .fusion import AddFusion, ConcatFusion
 from .losses import GaussianBoxLoss, OrientedIoULoss
@@ -24,6 +24,7 @@ __all__ = [
     'GaussianBoxLoss',
     'LocalizationNetwork',
     'OrientationLocalizer',
+    'OrientedAlignHead',
     'OrientedIoULoss',
     'OrientedPointCoder',
     'OrientedPointHead',

@@ -156,7 +156,7 @@ class OrientedPointHead(BaseDenseHead):
         scores, codes = [], []
         for feature, scale in zip(x, self.scales):
             scores.append(self.conv_cls(self.cls_convs(feature)))
-            codes.append(_codes(self.conv_reg, self.reg_convs(feature), scale))
+            codes.append(predict_codes(self.conv_reg, self.reg_convs(feature), scale))
         return scores, codes
 
     def loss_by_feat(
@@ -183,11 +183,18 @@ class OrientedPointHead(BaseDenseHead):
             points, logits, codes = self._flatten(cls_scores, bbox_preds)
             boxes = self.bbox_coder.decode(points, codes)
             targets = self._targets(points, logits, boxes, batch_gt_instances, batch_gt_instances_ignore)
-            return self._losses(logits, boxes, codes, targets)
+            return self._losses(logits, boxes, codes, targets, self._total(targets))
 
-    def _losses(self, logits: Tensor, boxes: Tensor, codes: Tensor, targets: PointTargets) -> dict[str, Tensor]:
-        """Reduces the targets of the whole batch to loss terms; all arguments start with ``(N, P)``."""
-        total = reduce_mean(targets.quality.sum()).clamp(min=1.0)
+    @staticmethod
+    def _total(targets: PointTargets) -> Tensor:
+        """What the sums of all terms are divided by."""
+        total: Tensor = reduce_mean(targets.quality.sum()).clamp(min=1.0)
+        return total
+
+    def _losses(
+        self, logits: Tensor, boxes: Tensor, codes: Tensor, targets: PointTargets, total: Tensor
+    ) -> dict[str, Tensor]:
+        """Reduces the targets of the whole batch to loss terms; tensors but the total start with ``(N, P)``."""
         counts = targets.bears_loss
         judged = (targets.labels[counts], targets.quality[counts])
         loss_cls = self.loss_cls(logits[counts], judged, avg_factor=total)
@@ -311,7 +318,7 @@ class OrientedPointHead(BaseDenseHead):
         return losses, self.predict_by_feat(*outs, batch_img_metas=metas, cfg=proposal_cfg)
 
 
-def _codes(conv: nn.Conv2d, hidden: Tensor, scale: Scale) -> Tensor:
+def predict_codes(conv: nn.Conv2d, hidden: Tensor, scale: Scale) -> Tensor:
     """Codes (N, 8, H, W) of a level, the first four times a learned factor.
 
     bfloat16 keeps 8 bits, too few for a side of 100 pixels: the last layer always runs in float32.
