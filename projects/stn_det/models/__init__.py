@@ -11,6 +11,7 @@ from .task_modules import (
     DeltaXYWHTRBBoxCoder,
     OrientedPointCoder,
     RBboxOverlaps2D,
+    RotatedMaxIoUAssigner,
     RotatedTaskAlignedAssigner,
 )
 
@@ -31,6 +32,7 @@ __all__ = [
     'OrientedTTAModel',
     'PairedDetDataPreprocessor',
     'RBboxOverlaps2D',
+    'RotatedMaxIoUAssigner',
     'RotatedTaskAlignedAssigner',
     'STNAlignNeck',
     'STNDetector',
