@@ -1,13 +1,19 @@
 """Modules that mmdet builds from configs; importing this room registers them."""
 
 from .data_preprocessors import PairedDetDataPreprocessor
-from .dense_heads import OrientedPointHead
+from .dense_heads import OrientedAlignHead, OrientedPointHead
 from .detectors import AlignedSingleStageDetector, OrientedTTAModel, STNDetector, TwoStreamDetector
 from .fusion import AddFusion, ConcatFusion
 from .losses import GaussianBoxLoss, OrientedIoULoss
 from .necks import AlignedFPN, STNAlignNeck, STNGlobalNeck
 from .stn import CrossSensorAlign, LocalizationNetwork, OrientationLocalizer, SpatialTransformer
-from .task_modules import OrientedPointCoder, RotatedTaskAlignedAssigner
+from .task_modules import (
+    DeltaXYWHTRBBoxCoder,
+    OrientedPointCoder,
+    RBboxOverlaps2D,
+    RotatedMaxIoUAssigner,
+    RotatedTaskAlignedAssigner,
+)
 
 __all__ = [
     'AddFusion',
@@ -15,14 +21,18 @@ __all__ = [
     'AlignedSingleStageDetector',
     'ConcatFusion',
     'CrossSensorAlign',
+    'DeltaXYWHTRBBoxCoder',
     'GaussianBoxLoss',
     'LocalizationNetwork',
     'OrientationLocalizer',
+    'OrientedAlignHead',
     'OrientedIoULoss',
     'OrientedPointCoder',
     'OrientedPointHead',
     'OrientedTTAModel',
     'PairedDetDataPreprocessor',
+    'RBboxOverlaps2D',
+    'RotatedMaxIoUAssigner',
     'RotatedTaskAlignedAssigner',
     'STNAlignNeck',
     'STNDetector',

@@ -153,9 +153,38 @@ def test_deformable_last_convolution_starts_and_trains() -> None:
     assert offset.abs().sum() > 0
 
 
+def layer_kinds(head) -> list[list[str]]:
+    """Class names of the convolutions of both towers."""
+    return [[type(module.conv).__name__ for module in tower] for tower in (head.cls_convs, head.reg_convs)]
+
+
+def test_every_convolution_of_the_towers_has_its_own_kind() -> None:
+    head = build(stacked_convs=3, conv_cfgs=(dict(type='DCNv4', deform_groups=2), None, dict(type='DCNv2')))
+    assert layer_kinds(head) == [['DeformConv2dV4Pack', 'Conv2d', 'ModulatedDeformConv2dPack']] * 2
+    losses = head.loss_by_feat(*head(features()), [OBJECTS], [META])
+    sum(losses.values()).backward()
+    assert head.reg_convs[0].conv.offset_mask.weight.grad.abs().sum() > 0
+
+
+def test_dcn_on_last_conv_is_short_for_the_last_entry() -> None:
+    head = build(stacked_convs=2, dcn_on_last_conv=True)
+    assert layer_kinds(head) == layer_kinds(build(stacked_convs=2, conv_cfgs=[None, dict(type='DCNv2')]))
+
+
+def test_deformable_convolutions_start_with_offsets_of_zero() -> None:
+    head = build(stacked_convs=2, conv_cfgs=[dict(type='DCNv4'), dict(type='DCNv2')])
+    assert not head.cls_convs[0].conv.offset_mask.weight.any()
+    assert not head.cls_convs[1].conv.conv_offset.weight.any()
+
+
 @pytest.mark.parametrize(
     ('kwargs', 'match'),
-    [(dict(num_classes=0), 'num_classes is 0; expected'), (dict(stacked_convs=0), 'stacked_convs is 0; expected')],
+    [
+        (dict(conv_cfgs=[None, None]), 'conv_cfgs is .* expected 1 entries'),
+        (dict(conv_cfgs=[None], dcn_on_last_conv=True), 'expected one of them'),
+        (dict(num_classes=0), 'num_classes is 0; expected'),
+        (dict(stacked_convs=0), 'stacked_convs is 0; expected'),
+    ],
 )
 def test_impossible_sizes_are_refused(kwargs: dict, match: str) -> None:
     with pytest.raises(ConfigError, match=match):

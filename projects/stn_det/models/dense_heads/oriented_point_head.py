@@ -1,9 +1,12 @@
 """Anchor-free one-stage head for oriented boxes: decoupled towers, double-angle vector, task-aligned assignment."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
-from mmcv.cnn import ConvModule, Scale
+from mmcv.cnn import Scale
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
-from mmdet.models.utils import filter_scores_and_topk, unpack_gt_instances
+from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures.bbox import get_box_tensor
 from mmdet.utils import ConfigType, InstanceList, OptConfigType, OptInstanceList, OptMultiConfig, reduce_mean
@@ -12,10 +15,25 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from ...errors import ConfigError
-from ...geometry import canonicalize_rboxes
-from ...ops import nms_rotated
-from ...structures import RotatedBoxes
 from ..task_modules.oriented_point_coder import angle_vectors, squareness
+from .oriented_results import best_candidates, check_test_cfg, oriented_results
+from .tower import conv_tower, init_tower, tower_cfgs
+
+
+class PointTargets(NamedTuple):
+    """What P points of N images should predict.
+
+    Attributes:
+        labels: (N, P) int64 classes, the number of classes for background.
+        quality: (N, P) target of the score in [0, 1], 0 for background.
+        boxes: (N, P, 5) the box of a positive point, pixels and radians; zeros elsewhere.
+        bears_loss: (N, P) bool, false for background in regions to ignore.
+    """
+
+    labels: Tensor
+    quality: Tensor
+    boxes: Tensor
+    bears_loss: Tensor
 
 
 @MODELS.register_module()
@@ -34,7 +52,10 @@ class OrientedPointHead(BaseDenseHead):
         stacked_convs: convolutions of each tower.
         strides: stride in pixels of each level, finest first.
         norm_cfg: normalisation of the towers; group normalisation by default, since levels share the weights.
-        dcn_on_last_conv: make the last convolution of both towers a modulated deformable one.
+        dcn_on_last_conv: make the last convolution of both towers a modulated deformable one; short for a
+            ``conv_cfgs`` with ``dict(type='DCNv2')`` in the last place.
+        conv_cfgs: for each of the ``stacked_convs`` of both towers None or the config of another convolution, such as
+            ``dict(type='DCNv2')`` or ``dict(type='DCNv4')``; None for ordinary ones.
         bbox_coder: config of the point coder.
         assigner: config of the assigner.
         loss_cls: config of the classification loss on (label, quality) targets.
@@ -48,7 +69,7 @@ class OrientedPointHead(BaseDenseHead):
         init_cfg: weight initialisation.
 
     Raises:
-        ConfigError: when the number of classes or convolutions cannot be built.
+        ConfigError: when the number of classes or convolutions cannot be built, or ``conv_cfgs`` does not fit it.
 
     Example:
         >>> import torch, stn_det.register
@@ -68,6 +89,7 @@ class OrientedPointHead(BaseDenseHead):
         strides: tuple[int, ...] = (8, 16, 32),
         norm_cfg: OptConfigType = None,
         dcn_on_last_conv: bool = False,
+        conv_cfgs: Sequence[ConfigType | None] | None = None,
         bbox_coder: OptConfigType = None,
         assigner: OptConfigType = None,
         loss_cls: OptConfigType = None,
@@ -89,11 +111,11 @@ class OrientedPointHead(BaseDenseHead):
         self.stacked_convs = stacked_convs
         self.strides = tuple(strides)
         self.norm_cfg = norm_cfg or dict(type='GN', num_groups=8, requires_grad=True)
-        self.dcn_on_last_conv = dcn_on_last_conv
+        self.conv_cfgs = tower_cfgs(stacked_convs, conv_cfgs, dcn_on_last_conv)
         self.loss_angle_weight = loss_angle_weight
         self.train_cfg = train_cfg
         self.test_cfg = test_cfg or {}
-        self._check_nms(self.test_cfg)
+        check_test_cfg(self.test_cfg)
         self.bbox_coder = TASK_UTILS.build(bbox_coder or dict(type='OrientedPointCoder'))
         self.assigner = TASK_UTILS.build(assigner or dict(type='RotatedTaskAlignedAssigner'))
         self.prior_generator = TASK_UTILS.build(dict(type='MlvlPointGenerator', strides=list(self.strides)))
@@ -101,16 +123,6 @@ class OrientedPointHead(BaseDenseHead):
         self.loss_bbox = MODELS.build(loss_bbox or dict(type='GaussianBoxLoss', distance='kld', loss_weight=2.0))
         self.loss_iou = None if loss_iou is None else MODELS.build(loss_iou)
         self._init_layers()
-
-    @staticmethod
-    def _check_nms(cfg: ConfigType) -> None:
-        """Refuses what ``predict_by_feat`` would pass over without a word."""
-        nms = cfg.get('nms', {})
-        unknown = set(nms) - {'type', 'iou_threshold'}
-        if unknown or nms.get('type', 'nms_rotated') != 'nms_rotated':
-            raise ConfigError(
-                f"test_cfg.nms is {dict(nms)}; expected dict(type='nms_rotated', iou_threshold=...) and nothing else"
-            )
 
     def _init_layers(self) -> None:
         self.cls_convs = self._tower()
@@ -120,27 +132,13 @@ class OrientedPointHead(BaseDenseHead):
         self.scales = nn.ModuleList(Scale(1.0) for _ in self.strides)
 
     def _tower(self) -> nn.Sequential:
-        layers = []
-        for i in range(self.stacked_convs):
-            deformable = self.dcn_on_last_conv and i == self.stacked_convs - 1
-            layers.append(
-                ConvModule(
-                    self.in_channels if i == 0 else self.feat_channels,
-                    self.feat_channels,
-                    3,
-                    padding=1,
-                    conv_cfg=dict(type='DCNv2') if deformable else None,
-                    norm_cfg=self.norm_cfg,
-                )
-            )
-        return nn.Sequential(*layers)
+        return conv_tower(self.in_channels, self.feat_channels, self.conv_cfgs, self.norm_cfg)
 
     def init_weights(self) -> None:
         """Starts with rare objects (score 0.01) and upright boxes: both angle vectors (1, 0)."""
         super().init_weights()
-        for module in (*self.cls_convs.modules(), *self.reg_convs.modules()):
-            if isinstance(module, nn.Conv2d) and not hasattr(module, 'conv_offset'):
-                normal_init(module, std=0.01)
+        for tower in (self.cls_convs, self.reg_convs):
+            init_tower(tower)
         normal_init(self.conv_cls, std=0.01, bias=bias_init_with_prob(0.01))
         normal_init(self.conv_reg, std=0.01)
         with torch.no_grad():
@@ -158,11 +156,7 @@ class OrientedPointHead(BaseDenseHead):
         scores, codes = [], []
         for feature, scale in zip(x, self.scales):
             scores.append(self.conv_cls(self.cls_convs(feature)))
-            hidden = self.reg_convs(feature)
-            # bfloat16 keeps 8 bits, too few for a side of 100 pixels: the last layer always runs in float32
-            with torch.autocast(hidden.device.type, enabled=False):
-                code = self.conv_reg(hidden.float())
-                codes.append(torch.cat([scale(code[:, :4]), code[:, 4:]], 1))
+            codes.append(predict_codes(self.conv_reg, self.reg_convs(feature), scale))
         return scores, codes
 
     def loss_by_feat(
@@ -188,33 +182,30 @@ class OrientedPointHead(BaseDenseHead):
         with torch.autocast(cls_scores[0].device.type, enabled=False):
             points, logits, codes = self._flatten(cls_scores, bbox_preds)
             boxes = self.bbox_coder.decode(points, codes)
-            ignores = batch_gt_instances_ignore or [None] * len(batch_gt_instances)
-            targets = [
-                self._targets_single(points, box, logit, truth, ignore)
-                for box, logit, truth, ignore in zip(boxes, logits, batch_gt_instances, ignores)
-            ]
-            labels, quality, truth, bears_loss = (torch.stack(column) for column in zip(*targets))
-            return self._losses(logits, boxes, codes, labels, quality, truth, bears_loss)
+            targets = self._targets(points, logits, boxes, batch_gt_instances, batch_gt_instances_ignore)
+            return self._losses(logits, boxes, codes, targets, self._total(targets))
+
+    @staticmethod
+    def _total(targets: PointTargets) -> Tensor:
+        """What the sums of all terms are divided by."""
+        total: Tensor = reduce_mean(targets.quality.sum()).clamp(min=1.0)
+        return total
 
     def _losses(
-        self,
-        logits: Tensor,
-        boxes: Tensor,
-        codes: Tensor,
-        labels: Tensor,
-        quality: Tensor,
-        truth: Tensor,
-        bears_loss: Tensor,
+        self, logits: Tensor, boxes: Tensor, codes: Tensor, targets: PointTargets, total: Tensor
     ) -> dict[str, Tensor]:
-        """Reduces the targets of the whole batch to loss terms; all arguments start with ``(N, P)``."""
-        positive = labels < self.num_classes
-        total = reduce_mean(quality.sum()).clamp(min=1.0)
-        losses = dict(
-            loss_cls=self.loss_cls(logits[bears_loss], (labels[bears_loss], quality[bears_loss]), avg_factor=total)
-        )
-        weight = quality[positive]
-        boxes, truth = boxes[positive], truth[positive]
-        losses['loss_bbox'] = self.loss_bbox(boxes, truth, weight=weight, avg_factor=total)
+        """Reduces the targets of the whole batch to loss terms; tensors but the total start with ``(N, P)``."""
+        counts = targets.bears_loss
+        judged = (targets.labels[counts], targets.quality[counts])
+        loss_cls = self.loss_cls(logits[counts], judged, avg_factor=total)
+        return dict(loss_cls=loss_cls, **self._box_losses(boxes, codes, targets, total))
+
+    def _box_losses(self, boxes: Tensor, codes: Tensor, targets: PointTargets, total: Tensor) -> dict[str, Tensor]:
+        """Loss terms of boxes ``(N, P, 5)`` and of the codes ``(N, P, 8)`` that they come from."""
+        positive = targets.labels < self.num_classes
+        weight = targets.quality[positive]
+        boxes, truth = boxes[positive], targets.boxes[positive]
+        losses = dict(loss_bbox=self.loss_bbox(boxes, truth, weight=weight, avg_factor=total))
         if self.loss_iou is not None:
             losses['loss_iou'] = self.loss_iou(boxes, truth, weight=weight, avg_factor=total)
         if self.loss_angle_weight > 0:
@@ -242,6 +233,14 @@ class OrientedPointHead(BaseDenseHead):
         logits = [level.flatten(2).transpose(1, 2).float() for level in cls_scores]
         codes = [level.flatten(2).transpose(1, 2).float() for level in bbox_preds]
         return torch.cat(priors)[:, :3], torch.cat(logits, 1), torch.cat(codes, 1)
+
+    def _targets(
+        self, points: Tensor, logits: Tensor, boxes: Tensor, truth: InstanceList, ignored: OptInstanceList
+    ) -> PointTargets:
+        """Targets of a batch from the truth and from what its points predict now."""
+        each = zip(boxes, logits, truth, ignored or [None] * len(truth))
+        targets = [self._targets_single(points, *image) for image in each]
+        return PointTargets(*(torch.stack(column) for column in zip(*targets)))
 
     def _targets_single(
         self, points: Tensor, boxes: Tensor, logits: Tensor, truth: InstanceData, ignore: InstanceData | None
@@ -304,21 +303,10 @@ class OrientedPointHead(BaseDenseHead):
     ) -> InstanceData:
         kept = []
         for point, logit, code in zip(points.split(sizes), logits.split(sizes), codes.split(sizes)):
-            score, label, index, _ = filter_scores_and_topk(
-                logit.sigmoid(), cfg.get('score_thr', 0.05), cfg.get('nms_pre', 1000)
-            )
-            kept.append((score, label, self.bbox_coder.decode(point[index], code[index])))
-        scores, labels, boxes = (torch.cat(column) for column in zip(*kept))
-        boxes = canonicalize_rboxes(boxes)
-        if rescale:
-            scaled = RotatedBoxes(boxes)
-            scaled.rescale_([1 / factor for factor in img_meta['scale_factor']])
-            boxes = scaled.tensor
-        if with_nms:
-            order = nms_rotated(boxes, scores, cfg.get('nms', {}).get('iou_threshold', 0.1), labels=labels)
-            order = order[: cfg.get('max_per_img', 2000)]
-            boxes, scores, labels = boxes[order], scores[order], labels[order]
-        return InstanceData(bboxes=boxes, scores=scores, labels=labels)
+            score, label, index = best_candidates(logit.sigmoid(), cfg)
+            kept.append((self.bbox_coder.decode(point[index], code[index]), score, label))
+        boxes, scores, labels = (torch.cat(column) for column in zip(*kept))
+        return oriented_results(boxes, scores, labels, img_meta, cfg, rescale, with_nms)
 
     def loss_and_predict(
         self, x: tuple[Tensor, ...], batch_data_samples: list, proposal_cfg: ConfigType | None = None
@@ -328,3 +316,13 @@ class OrientedPointHead(BaseDenseHead):
         instances, ignored, metas = unpack_gt_instances(batch_data_samples)
         losses = self.loss_by_feat(*outs, instances, metas, ignored)
         return losses, self.predict_by_feat(*outs, batch_img_metas=metas, cfg=proposal_cfg)
+
+
+def predict_codes(conv: nn.Conv2d, hidden: Tensor, scale: Scale) -> Tensor:
+    """Codes (N, 8, H, W) of a level, the first four times a learned factor.
+
+    bfloat16 keeps 8 bits, too few for a side of 100 pixels: the last layer always runs in float32.
+    """
+    with torch.autocast(hidden.device.type, enabled=False):
+        code = conv(hidden.float())
+        return torch.cat([scale(code[:, :4]), code[:, 4:]], 1)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..task_modules.frame_targets import KERNEL_SIZE, cell_centers
 from ..task_modules.oriented_point_coder import vector_angle
 
 FRAME_NUMBERS = 6  # offset 2, logarithm of the scales 2, direction 2
@@ -67,12 +68,44 @@ def frame_offsets(frames: LocalFrames) -> Tensor:
     Returns:
         (N, 18, H, W) for :func:`stn_det.ops.deform_conv2d` with padding 1, channels ``[ky][kx][dy, dx]``.
     """
-    cos, sin = frames.angle.cos(), frames.angle.sin()
-    along, across = frames.scale.unbind(1)
-    x, y = frames.offset.unbind(1)
+    return grid_offsets(frames.offset, frames.scale, frames.angle)
+
+
+def grid_offsets(offset: Tensor, scale: Tensor, angle: Tensor) -> Tensor:
+    """Offsets that move the points of a 3x3 convolution to ``offset + R(angle) (scale * point)``.
+
+    Args:
+        offset: (N, 2, H, W) centre of the grid relative to that of the cell, (x, y) in cells.
+        scale: (N, 2, H, W) distance of neighbouring points along and across the grid, cells.
+        angle: (N, H, W) radians, clockwise on screen.
+
+    Returns:
+        (N, 18, H, W) as :func:`frame_offsets`.
+    """
+    cos, sin = angle.cos(), angle.sin()
+    along, across = scale.unbind(1)
+    x, y = offset.unbind(1)
     channels = []
     for row in KERNEL:
         for column in KERNEL:
             channels.append(y + sin * along * column + cos * across * row - row)
             channels.append(x + cos * along * column - sin * across * row - column)
     return torch.stack(channels, dim=1)
+
+
+def box_offsets(boxes: Tensor, stride: float) -> Tensor:
+    """Offsets that lay the 3x3 grid of each cell over a box: its points are the centres of the box's 3x3 equal parts.
+
+    "Align Deep Features for Oriented Object Detection" https://arxiv.org/abs/2008.09397.
+
+    Args:
+        boxes: (N, H, W, 5) one box a cell, (cx, cy, w, h, theta), pixels of the network's input and radians.
+        stride: Pixels a cell; the centre of the first cell is half a stride from the corner.
+
+    Returns:
+        (N, 18, H, W) as :func:`frame_offsets`, differentiable to the boxes.
+    """
+    in_cells = boxes[..., :4].permute(0, 3, 1, 2) / stride
+    y, x = cell_centers((boxes.shape[1], boxes.shape[2]), boxes.device)
+    offset = in_cells[:, :2] - torch.stack([x, y]).to(in_cells.dtype)
+    return grid_offsets(offset, in_cells[:, 2:] / KERNEL_SIZE, boxes[..., 4])

@@ -1,13 +1,19 @@
 """Coders and assigners of the dense heads."""
 
+from .delta_xywht_coder import DeltaXYWHTRBBoxCoder
 from .frame_targets import FrameTargets, as_rboxes, frame_targets
 from .oriented_point_coder import OrientedPointCoder
+from .rotated_max_iou_assigner import RotatedMaxIoUAssigner
+from .rotated_overlaps import RBboxOverlaps2D
 from .rotated_tal_assigner import PointAssignment, RotatedTaskAlignedAssigner
 
 __all__ = [
+    'DeltaXYWHTRBBoxCoder',
     'FrameTargets',
     'OrientedPointCoder',
     'PointAssignment',
+    'RBboxOverlaps2D',
+    'RotatedMaxIoUAssigner',
     'RotatedTaskAlignedAssigner',
     'as_rboxes',
     'frame_targets',

@@ -78,7 +78,7 @@ def frame_targets(
     taken = _smallest_box(boxes, fits, size, max_offset)
     boxes = torch.cat([boxes, boxes.new_tensor([[0.0, 0.0, 1.0, 1.0, 0.0]])])[taken]  # (H, W, 5)
     sides = boxes[..., 2:4].clamp(min=1e-3)
-    y, x = _cell_centers(size, boxes.device)
+    y, x = cell_centers(size, boxes.device)
     largest = math.log(max_scale)
     return FrameTargets(
         positive=taken < rboxes.shape[0],
@@ -111,7 +111,7 @@ def _smallest_box(boxes: Tensor, fits: Tensor, size: tuple[int, int], max_offset
     return taken.scatter_reduce(0, cell, rank, 'amin')[:-1].view(height, width)
 
 
-def _cell_centers(size: tuple[int, int], device: torch.device) -> tuple[Tensor, ...]:
-    """y and x (H, W) of the centres of all cells, cells."""
+def cell_centers(size: tuple[int, int], device: torch.device) -> tuple[Tensor, ...]:
+    """y and x (H, W) of the centres of all cells of a level of (height, width), in cells: the first is 0.5."""
     axes = (torch.arange(length, device=device) + 0.5 for length in size)
     return torch.meshgrid(*axes, indexing='ij')
