@@ -1,13 +1,20 @@
 """Modules that mmdet builds from configs; importing this room registers them."""
 
 from .data_preprocessors import PairedDetDataPreprocessor
-from .dense_heads import OrientedPointHead
+from .dense_heads import OrientedPointHead, RotatedRTMDetSepBNHead
 from .detectors import AlignedSingleStageDetector, OrientedTTAModel, STNDetector, TwoStreamDetector
 from .fusion import AddFusion, ConcatFusion
 from .losses import GaussianBoxLoss, OrientedIoULoss
 from .necks import AlignedFPN, STNAlignNeck, STNGlobalNeck
 from .stn import CrossSensorAlign, LocalizationNetwork, OrientationLocalizer, SpatialTransformer
-from .task_modules import OrientedPointCoder, RotatedTaskAlignedAssigner
+from .task_modules import (
+    DistanceAnglePointCoder,
+    DoubleAngleCoder,
+    OrientedPointCoder,
+    PseudoAngleCoder,
+    RotatedDynamicSoftLabelAssigner,
+    RotatedTaskAlignedAssigner,
+)
 
 __all__ = [
     'AddFusion',
@@ -15,6 +22,8 @@ __all__ = [
     'AlignedSingleStageDetector',
     'ConcatFusion',
     'CrossSensorAlign',
+    'DistanceAnglePointCoder',
+    'DoubleAngleCoder',
     'GaussianBoxLoss',
     'LocalizationNetwork',
     'OrientationLocalizer',
@@ -23,6 +32,9 @@ __all__ = [
     'OrientedPointHead',
     'OrientedTTAModel',
     'PairedDetDataPreprocessor',
+    'PseudoAngleCoder',
+    'RotatedDynamicSoftLabelAssigner',
+    'RotatedRTMDetSepBNHead',
     'RotatedTaskAlignedAssigner',
     'STNAlignNeck',
     'STNDetector',

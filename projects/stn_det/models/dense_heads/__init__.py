@@ -1,5 +1,7 @@
 """Dense heads that predict oriented boxes."""
 
+from .oriented_dense_head import OrientedDenseHead
 from .oriented_point_head import OrientedPointHead
+from .rotated_rtmdet_head import RotatedRTMDetSepBNHead
 
-__all__ = ['OrientedPointHead']
+__all__ = ['OrientedDenseHead', 'OrientedPointHead', 'RotatedRTMDetSepBNHead']

@@ -1,13 +1,22 @@
 """Coders and assigners of the dense heads."""
 
+from .distance_angle_point_coder import DistanceAnglePointCoder
+from .double_angle_coder import DoubleAngleCoder
+from .dynamic_soft_label_assigner import RotatedDynamicSoftLabelAssigner
 from .frame_targets import FrameTargets, as_rboxes, frame_targets
 from .oriented_point_coder import OrientedPointCoder
-from .rotated_tal_assigner import PointAssignment, RotatedTaskAlignedAssigner
+from .point_assignment import PointAssignment
+from .pseudo_angle_coder import PseudoAngleCoder
+from .rotated_tal_assigner import RotatedTaskAlignedAssigner
 
 __all__ = [
+    'DistanceAnglePointCoder',
+    'DoubleAngleCoder',
     'FrameTargets',
     'OrientedPointCoder',
     'PointAssignment',
+    'PseudoAngleCoder',
+    'RotatedDynamicSoftLabelAssigner',
     'RotatedTaskAlignedAssigner',
     'as_rboxes',
     'frame_targets',
