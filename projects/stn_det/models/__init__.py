@@ -1,7 +1,7 @@
 """Modules that mmdet builds from configs; importing this room registers them."""
 
 from .data_preprocessors import PairedDetDataPreprocessor
-from .dense_heads import OrientedAlignHead, OrientedPointHead
+from .dense_heads import OrientedAlignHead, OrientedPointHead, RotatedRTMDetSepBNHead
 from .detectors import AlignedSingleStageDetector, OrientedTTAModel, STNDetector, TwoStreamDetector
 from .fusion import AddFusion, ConcatFusion
 from .losses import GaussianBoxLoss, OrientedIoULoss
@@ -9,8 +9,12 @@ from .necks import AlignedFPN, STNAlignNeck, STNGlobalNeck
 from .stn import CrossSensorAlign, LocalizationNetwork, OrientationLocalizer, SpatialTransformer
 from .task_modules import (
     DeltaXYWHTRBBoxCoder,
+    DistanceAnglePointCoder,
+    DoubleAngleCoder,
     OrientedPointCoder,
+    PseudoAngleCoder,
     RBboxOverlaps2D,
+    RotatedDynamicSoftLabelAssigner,
     RotatedMaxIoUAssigner,
     RotatedTaskAlignedAssigner,
 )
@@ -22,6 +26,8 @@ __all__ = [
     'ConcatFusion',
     'CrossSensorAlign',
     'DeltaXYWHTRBBoxCoder',
+    'DistanceAnglePointCoder',
+    'DoubleAngleCoder',
     'GaussianBoxLoss',
     'LocalizationNetwork',
     'OrientationLocalizer',
@@ -31,8 +37,11 @@ __all__ = [
     'OrientedPointHead',
     'OrientedTTAModel',
     'PairedDetDataPreprocessor',
+    'PseudoAngleCoder',
     'RBboxOverlaps2D',
+    'RotatedDynamicSoftLabelAssigner',
     'RotatedMaxIoUAssigner',
+    'RotatedRTMDetSepBNHead',
     'RotatedTaskAlignedAssigner',
     'STNAlignNeck',
     'STNDetector',

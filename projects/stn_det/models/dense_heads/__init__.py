@@ -1,6 +1,13 @@
 """Dense heads that predict oriented boxes."""
 
 from .oriented_align_head import OrientedAlignHead
+from .oriented_dense_head import OrientedDenseHead
 from .oriented_point_head import OrientedPointHead
+from .rotated_rtmdet_head import RotatedRTMDetSepBNHead
 
-__all__ = ['OrientedAlignHead', 'OrientedPointHead']
+__all__ = [
+    'OrientedAlignHead',
+    'OrientedDenseHead',
+    'OrientedPointHead',
+    'RotatedRTMDetSepBNHead',
+]

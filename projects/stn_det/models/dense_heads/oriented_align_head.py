@@ -125,7 +125,7 @@ class OrientedAlignHead(OrientedPointHead):
             targets = self._targets(points, logits, boxes, batch_gt_instances, batch_gt_instances_ignore)
             total = self._total(targets)
             losses = self._losses(logits, boxes, codes, targets, total)
-            for name, loss in self._box_losses(coarse_boxes, coarse, targets, total).items():
+            for name, loss in self._point_losses(coarse_boxes, coarse, targets, total).items():
                 losses[name.replace('loss_', 'loss_coarse_')] = self.coarse_weight * loss
             return losses
 

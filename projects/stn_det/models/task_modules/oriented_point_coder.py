@@ -69,6 +69,12 @@ def squareness(sides: Tensor) -> Tensor:
     return ((short / long.clamp(min=1e-6) - 0.5) / 0.25).clamp(0, 1)
 
 
+def elongation(sides: Tensor) -> Tensor:
+    """How much a box ``(..., 2)`` (w, h) has a long side: ``1 - (short / long)^2``, 0 for a square."""
+    short, long = sides.clamp(min=1e-3).aminmax(dim=-1)
+    return 1 - (short / long) ** 2
+
+
 def vector_angle(u: Tensor, v: Tensor) -> Tensor:
     """Angle (radians) of vectors with the components u and v; 0 for one so short that atan2's gradient would be 0/0."""
     short = (u.detach() ** 2 + v.detach() ** 2) < 1e-8

@@ -1,29 +1,12 @@
 """Task-aligned assignment of feature-map points to oriented boxes."""
 
-from typing import NamedTuple
-
 import torch
 from mmdet.registry import TASK_UTILS
 from torch import Tensor
 
 from ...errors import ConfigError
 from ...ops import box_iou_rotated
-
-# Boxes handled at a time: memory is bounded by this many rows of (points,) whatever the number of objects.
-CHUNK = 256
-
-
-class PointAssignment(NamedTuple):
-    """What each of P points should predict.
-
-    ``box_index`` ``(P,)`` int64 is the index of the assigned box, -1 for background; ``quality`` ``(P,)`` in [0, 1] is
-    the classification target of a positive point, 0 elsewhere; ``ignored`` ``(P,)`` marks background points inside
-    ignore regions, which bear no loss.
-    """
-
-    box_index: Tensor
-    quality: Tensor
-    ignored: Tensor
+from .point_assignment import PointAssignment, box_chunks, points_inside, points_inside_any
 
 
 @TASK_UTILS.register_module()
@@ -75,12 +58,12 @@ class RotatedTaskAlignedAssigner:
         num_points = points.shape[0]
         box_index = points.new_full((num_points,), -1, dtype=torch.long)
         quality = points.new_zeros(num_points)
-        ignored = self._inside_any(points, ignore)
+        ignored = points_inside_any(points, ignore, self.min_extent)
         if boxes.shape[0] == 0:
             return PointAssignment(box_index, quality, ignored)
         parts = [
-            self._candidates(points, pred_boxes, pred_scores, boxes[i : i + CHUNK], labels[i : i + CHUNK], i)
-            for i in range(0, boxes.shape[0], CHUNK)
+            self._candidates(points, pred_boxes, pred_scores, boxes[chunk], labels[chunk], chunk.start)
+            for chunk in box_chunks(boxes.shape[0], points.shape[0])
         ]
         point, box, metric, iou = (torch.cat(column) for column in zip(*parts))
         # A point wanted twice goes to the larger overlap: sorted by IoU, the last write stands.
@@ -101,7 +84,7 @@ class RotatedTaskAlignedAssigner:
         self, points: Tensor, pred_boxes: Tensor, pred_scores: Tensor, boxes: Tensor, labels: Tensor, first: int
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The topk points of each of a chunk of boxes as pairs (point, box, alignment, IoU), each ``(K,)``."""
-        inside, nearness = self._inside(points, boxes)
+        inside, nearness = points_inside(points, boxes, self.min_extent)
         box, point = inside.nonzero(as_tuple=True)
         iou = box_iou_rotated(pred_boxes[point], boxes[box], aligned=True).clamp(0, 1).to(points.dtype)
         metric = pred_scores[point, labels[box]].to(points.dtype) ** self.alpha * iou**self.beta
@@ -114,21 +97,3 @@ class RotatedTaskAlignedAssigner:
         row, column = (rank >= 0).nonzero(as_tuple=True)
         chosen = top[row, column]
         return chosen, row + first, dense_metric[row, chosen], dense_iou[row, chosen]
-
-    def _inside(self, points: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """Mask ``(M, P)`` of points inside each box and their nearness to its centre in (0, 1]."""
-        shift_x = points[None, :, 0] - boxes[:, 0, None]
-        shift_y = points[None, :, 1] - boxes[:, 1, None]
-        cos, sin = boxes[:, 4, None].cos(), boxes[:, 4, None].sin()
-        least = self.min_extent * points[:, 2].min()
-        half = (boxes[:, 2:4] / 2).clamp(min=float(least))
-        along = (shift_x * cos + shift_y * sin).abs() / half[:, :1]
-        across = (shift_y * cos - shift_x * sin).abs() / half[:, 1:]
-        return (along <= 1) & (across <= 1), 1 / (1 + along**2 + across**2)
-
-    def _inside_any(self, points: Tensor, boxes: Tensor) -> Tensor:
-        """Mask ``(P,)`` of points inside at least one of boxes ``(I, 5)``, small boxes widened as for positives."""
-        covered = points.new_zeros(points.shape[0], dtype=torch.bool)
-        for chunk in boxes.split(CHUNK):
-            covered |= self._inside(points, chunk)[0].any(0)
-        return covered
