@@ -4,29 +4,57 @@ from .data_preprocessors import PairedDetDataPreprocessor
 from .dense_heads import OrientedPointHead
 from .detectors import AlignedSingleStageDetector, OrientedTTAModel, STNDetector, TwoStreamDetector
 from .fusion import AddFusion, ConcatFusion
-from .losses import GaussianBoxLoss, OrientedIoULoss
+from .losses import (
+    ConvexGIoULoss,
+    GaussianBoxLoss,
+    HausdorffLoss,
+    KFLoss,
+    OrientedIoULoss,
+    PeriodicL1Loss,
+    SmoothFocalLoss,
+)
 from .necks import AlignedFPN, STNAlignNeck, STNGlobalNeck
 from .stn import CrossSensorAlign, LocalizationNetwork, OrientationLocalizer, SpatialTransformer
-from .task_modules import OrientedPointCoder, RotatedTaskAlignedAssigner
+from .task_modules import (
+    ACMCoder,
+    CSLCoder,
+    DFLAngleCoder,
+    HausdorffCost,
+    OrientedPointCoder,
+    PSCCoder,
+    PseudoAngleCoder,
+    RotatedTaskAlignedAssigner,
+)
 
 __all__ = [
+    'ACMCoder',
     'AddFusion',
     'AlignedFPN',
     'AlignedSingleStageDetector',
+    'CSLCoder',
     'ConcatFusion',
+    'ConvexGIoULoss',
     'CrossSensorAlign',
+    'DFLAngleCoder',
     'GaussianBoxLoss',
+    'HausdorffCost',
+    'HausdorffLoss',
+    'KFLoss',
     'LocalizationNetwork',
     'OrientationLocalizer',
     'OrientedIoULoss',
     'OrientedPointCoder',
     'OrientedPointHead',
     'OrientedTTAModel',
+    'PSCCoder',
     'PairedDetDataPreprocessor',
+    'PeriodicL1Loss',
+    'PseudoAngleCoder',
     'RotatedTaskAlignedAssigner',
     'STNAlignNeck',
     'STNDetector',
     'STNGlobalNeck',
+    'SmoothFocalLoss',
     'SpatialTransformer',
     'TwoStreamDetector',
 ]
