@@ -59,6 +59,20 @@ def test_autocast_changes_nothing(config: dict) -> None:
     assert inside.item() == loss(PRED, TRUTH).item()
 
 
+@pytest.mark.parametrize('config', CONFIGS)
+def test_odd_boxes_have_finite_values_and_gradients(config: dict) -> None:
+    odd = torch.tensor(
+        [[0.0, 0, 0, 0, 0], [1e5, -1e5, 1e5, 1, 3], [10, 10, 20, 5, 0.3], [1e5, 0, 1e5, 1e5, -1.5], [0, 0, 1e5, 0, 1]]
+    )
+    loss = MODELS.build({**config, 'reduction': 'none'})
+    for target in (odd, PRED[:1].repeat(5, 1), torch.zeros(5, 5)):
+        pred = odd.clone().requires_grad_()
+        value = loss(pred, target)
+        value.sum().backward()
+        assert torch.isfinite(value).all()
+        assert torch.isfinite(pred.grad).all()
+
+
 def test_jeffreys_and_bhattacharyya_of_known_circles() -> None:
     pred, truth = torch.tensor([[13.0, 10, 4, 4, 0]]), torch.tensor([[10.0, 10, 4, 4, 0.3]])  # variance 4, 3 apart
     for distance, value in (('jd', 9 / 4 / 2), ('bcd', 9 / 4 / 8)):
