@@ -105,7 +105,9 @@ class OrientedPointHead(BaseDenseHead):
         self.loss_angle = None if loss_angle is None else MODELS.build(loss_angle)
         if self.bbox_coder.angle_coder is not None and loss_angle is None and loss_angle_weight > 0:
             name = type(self.bbox_coder.angle_coder).__name__
-            raise ConfigError(f'loss_angle is None; expected the config of a loss on the codes of {name}')
+            raise ConfigError(
+                f'loss_angle is None; expected the config of a loss on the codes of {name}, see docs/losses.md'
+            )
         self._init_layers()
 
     @staticmethod
