@@ -4,14 +4,26 @@ from .data_preprocessors import PairedDetDataPreprocessor
 from .dense_heads import OrientedAlignHead, OrientedPointHead, RotatedRTMDetSepBNHead
 from .detectors import AlignedSingleStageDetector, OrientedTTAModel, STNDetector, TwoStreamDetector
 from .fusion import AddFusion, ConcatFusion
-from .losses import GaussianBoxLoss, OrientedIoULoss
+from .losses import (
+    ConvexGIoULoss,
+    GaussianBoxLoss,
+    HausdorffLoss,
+    KFLoss,
+    OrientedIoULoss,
+    PeriodicL1Loss,
+    SmoothFocalLoss,
+)
 from .necks import AlignedFPN, STNAlignNeck, STNGlobalNeck
 from .stn import CrossSensorAlign, LocalizationNetwork, OrientationLocalizer, SpatialTransformer
 from .task_modules import (
+    ACMCoder,
+    CSLCoder,
     DeltaXYWHTRBBoxCoder,
+    DFLAngleCoder,
     DistanceAnglePointCoder,
-    DoubleAngleCoder,
+    HausdorffCost,
     OrientedPointCoder,
+    PSCCoder,
     PseudoAngleCoder,
     RBboxOverlaps2D,
     RotatedDynamicSoftLabelAssigner,
@@ -20,15 +32,21 @@ from .task_modules import (
 )
 
 __all__ = [
+    'ACMCoder',
     'AddFusion',
     'AlignedFPN',
     'AlignedSingleStageDetector',
+    'CSLCoder',
     'ConcatFusion',
+    'ConvexGIoULoss',
     'CrossSensorAlign',
+    'DFLAngleCoder',
     'DeltaXYWHTRBBoxCoder',
     'DistanceAnglePointCoder',
-    'DoubleAngleCoder',
     'GaussianBoxLoss',
+    'HausdorffCost',
+    'HausdorffLoss',
+    'KFLoss',
     'LocalizationNetwork',
     'OrientationLocalizer',
     'OrientedAlignHead',
@@ -36,7 +54,9 @@ __all__ = [
     'OrientedPointCoder',
     'OrientedPointHead',
     'OrientedTTAModel',
+    'PSCCoder',
     'PairedDetDataPreprocessor',
+    'PeriodicL1Loss',
     'PseudoAngleCoder',
     'RBboxOverlaps2D',
     'RotatedDynamicSoftLabelAssigner',
@@ -46,6 +66,7 @@ __all__ = [
     'STNAlignNeck',
     'STNDetector',
     'STNGlobalNeck',
+    'SmoothFocalLoss',
     'SpatialTransformer',
     'TwoStreamDetector',
 ]

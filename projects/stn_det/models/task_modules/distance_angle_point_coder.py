@@ -37,7 +37,7 @@ class DistanceAnglePointCoder(BaseBBoxCoder):
 
     def __init__(self, angle_coder: OptConfigType = None, exp_on_reg: bool = True, **kwargs) -> None:
         super().__init__(**kwargs)
-        self.angle_coder = TASK_UTILS.build(angle_coder or dict(type='DoubleAngleCoder'))
+        self.angle_coder = TASK_UTILS.build(angle_coder or dict(type='ACMCoder', dual_freq=False))
         self.exp_on_reg = exp_on_reg
         self.encode_size = 4 + self.angle_coder.encode_size
 
