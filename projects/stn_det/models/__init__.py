@@ -1,7 +1,7 @@
 """Modules that mmdet builds from configs; importing this room registers them."""
 
 from .data_preprocessors import PairedDetDataPreprocessor
-from .dense_heads import OrientedAlignHead, OrientedPointHead
+from .dense_heads import OrientedAlignHead, OrientedPointHead, S2AHead
 from .detectors import AlignedSingleStageDetector, OrientedTTAModel, STNDetector, TwoStreamDetector
 from .fusion import AddFusion, ConcatFusion
 from .losses import GaussianBoxLoss, OrientedIoULoss
@@ -34,6 +34,7 @@ __all__ = [
     'RBboxOverlaps2D',
     'RotatedMaxIoUAssigner',
     'RotatedTaskAlignedAssigner',
+    'S2AHead',
     'STNAlignNeck',
     'STNDetector',
     'STNGlobalNeck',

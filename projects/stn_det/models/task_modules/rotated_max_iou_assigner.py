@@ -33,7 +33,7 @@ class RotatedMaxIoUAssigner(BaseAssigner):
         iou_calculator: config of the overlaps.
 
     Raises:
-        ConfigError: when the negative threshold is above the positive one.
+        ConfigError: when the thresholds are in the wrong order, or not above 0.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class RotatedMaxIoUAssigner(BaseAssigner):
         ignore_iof_thr: float = -1.0,
         iou_calculator: ConfigType | None = None,
     ) -> None:
-        if not 0 <= neg_iou_thr <= pos_iou_thr:
+        if not (0 <= neg_iou_thr <= pos_iou_thr and pos_iou_thr > 0):
             raise ConfigError(
-                f'neg_iou_thr is {neg_iou_thr} and pos_iou_thr is {pos_iou_thr}; expected 0 <= neg_iou_thr <= '
-                f'pos_iou_thr'
+                f'neg_iou_thr is {neg_iou_thr} and pos_iou_thr is {pos_iou_thr}; expected the first in '
+                f'[0, pos_iou_thr] and the second above 0'
             )
         self.pos_iou_thr, self.neg_iou_thr, self.min_pos_iou = pos_iou_thr, neg_iou_thr, min_pos_iou
         self.match_low_quality = match_low_quality
