@@ -1,6 +1,8 @@
 """The alignment head in two modules: what each one starts from, learns and hands on; odd inputs."""
 
+import doctest
 import math
+import sys
 
 import pytest
 import torch
@@ -277,3 +279,9 @@ def test_assigners_of_mmdet_serve_too() -> None:
 def test_settings_without_a_meaning_are_refused(kwargs: dict, match: str) -> None:
     with pytest.raises(ConfigError, match=match):
         build(**kwargs)
+
+
+def test_the_example_holds() -> None:
+    result = doctest.testmod(sys.modules['stn_det.models.dense_heads.s2a_head'])
+    assert result.attempted > 0
+    assert result.failed == 0

@@ -1,6 +1,8 @@
 """The alignment convolution: the ordinary one for a square of three strides, hand-worked points, gradients."""
 
+import doctest
 import math
+import sys
 
 import pytest
 import torch
@@ -115,3 +117,9 @@ def test_boxes_keep_their_precision_under_autocast() -> None:
 def test_one_box_a_cell_is_asked_for() -> None:
     with pytest.raises(InputError, match=r'boxes has shape \(1, 4, 5, 5\), expected \(1, 4, 4, 5\)'):
         AlignConv(2, 3)(torch.randn(1, 2, 4, 4), boxes_around_cells((4, 5), (24.0, 24.0)), STRIDE)
+
+
+def test_the_example_holds() -> None:
+    result = doctest.testmod(sys.modules['stn_det.models.layers.align_conv'])
+    assert result.attempted > 0
+    assert result.failed == 0

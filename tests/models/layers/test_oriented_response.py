@@ -1,5 +1,8 @@
 """Active rotating filters: kernels that turn, answers that do not care how the image is turned."""
 
+import doctest
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -53,3 +56,9 @@ def test_gradient_by_finite_differences() -> None:
 def test_channels_without_eight_directions_are_refused(channels: int) -> None:
     with pytest.raises(ConfigError, match=f'out_channels is {channels}; expected a multiple of 8'):
         ORConv2d(3, channels)
+
+
+def test_the_example_holds() -> None:
+    result = doctest.testmod(sys.modules['stn_det.models.layers.oriented_response'])
+    assert result.attempted > 0
+    assert result.failed == 0
