@@ -1,5 +1,8 @@
 """The layer of deformable convolution v4: how it starts, what its numbers mean, what it refuses."""
 
+import doctest
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -98,3 +101,9 @@ def test_offsets_stay_in_single_precision_under_autocast() -> None:
 def test_settings_without_a_meaning_are_refused(options: dict, match: str) -> None:
     with pytest.raises(InputError, match=match):
         DeformConv2dV4Pack(**{**dict(in_channels=8, out_channels=6, kernel_size=3), **options})
+
+
+def test_the_example_holds() -> None:
+    result = doctest.testmod(sys.modules['stn_det.ops.modules.deform_conv_v4'])
+    assert result.attempted > 0
+    assert result.failed == 0

@@ -1,7 +1,7 @@
 """Modules that mmdet builds from configs; importing this room registers them."""
 
 from .data_preprocessors import PairedDetDataPreprocessor
-from .dense_heads import OrientedAlignHead, OrientedPointHead, RotatedRTMDetSepBNHead
+from .dense_heads import OrientedAlignHead, OrientedPointHead, RotatedRTMDetSepBNHead, S2AHead
 from .detectors import AlignedSingleStageDetector, OrientedTTAModel, STNDetector, TwoStreamDetector
 from .fusion import AddFusion, ConcatFusion
 from .losses import (
@@ -63,6 +63,7 @@ __all__ = [
     'RotatedMaxIoUAssigner',
     'RotatedRTMDetSepBNHead',
     'RotatedTaskAlignedAssigner',
+    'S2AHead',
     'STNAlignNeck',
     'STNDetector',
     'STNGlobalNeck',

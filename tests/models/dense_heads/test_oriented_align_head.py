@@ -1,5 +1,8 @@
 """The head with a second look: where it starts, what teaches the coarse boxes, odd inputs."""
 
+import doctest
+import sys
+
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -102,7 +105,7 @@ def test_it_overfits_two_objects() -> None:
     head, x = build(loss_iou=dict(type='OrientedIoULoss', loss_weight=2.0)), features()
     optimizer = torch.optim.Adam(head.parameters(), lr=0.01)
     totals = []
-    for _ in range(200):
+    for _ in range(120):
         losses = head.loss_by_feat(*head(x), [OBJECTS], [META])
         optimizer.zero_grad()
         sum(losses.values()).backward()
@@ -160,3 +163,9 @@ def test_autocast_bfloat16_keeps_boxes_in_float32() -> None:
 def test_coarse_boxes_without_a_teacher_are_refused() -> None:
     with pytest.raises(ConfigError, match='coarse_weight is 0; expected a factor above 0'):
         build(coarse_weight=0)
+
+
+def test_the_example_holds() -> None:
+    result = doctest.testmod(sys.modules['stn_det.models.dense_heads.oriented_align_head'])
+    assert result.attempted > 0
+    assert result.failed == 0

@@ -1,6 +1,8 @@
 """The alignment convolution: the ordinary one for a square of three strides, hand-worked points, gradients."""
 
+import doctest
 import math
+import sys
 
 import pytest
 import torch
@@ -63,6 +65,21 @@ def test_grid_is_that_of_the_frame_with_a_third_of_the_sides(angle: float) -> No
     torch.testing.assert_close(box_offsets(boxes, STRIDE), frame_offsets(frames), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize('angle', [0.0, 0.6, 1.5, -1.5])
+def test_result_does_not_depend_on_how_a_box_is_written(angle: float) -> None:
+    conv, x = AlignConv(2, 3), torch.randn(1, 2, 6, 6)
+    result = conv(x, boxes_around_cells((6, 6), (40.0, 12.0), angle), STRIDE)
+    for sides, turn in (((40.0, 12.0), math.pi), ((12.0, 40.0), math.pi / 2), ((12.0, 40.0), -math.pi / 2)):
+        other = conv(x, boxes_around_cells((6, 6), sides, angle + turn), STRIDE)
+        torch.testing.assert_close(other, result, rtol=1e-4, atol=1e-4)
+
+
+def test_kernel_does_not_flip_where_a_box_stands() -> None:
+    conv, x = AlignConv(2, 3), torch.randn(1, 2, 6, 6)
+    left, right = (boxes_around_cells((6, 6), (40.0, 12.0), math.pi / 2 + lean) for lean in (-1e-4, 1e-4))
+    torch.testing.assert_close(conv(x, left, STRIDE), conv(x, right, STRIDE), rtol=1e-2, atol=1e-2)
+
+
 def test_gradient_to_boxes_and_map_by_finite_differences() -> None:
     conv = AlignConv(2, 3).double()
     x = torch.randn(1, 2, 3, 4, dtype=torch.float64, requires_grad=True)
@@ -100,3 +117,9 @@ def test_boxes_keep_their_precision_under_autocast() -> None:
 def test_one_box_a_cell_is_asked_for() -> None:
     with pytest.raises(InputError, match=r'boxes has shape \(1, 4, 5, 5\), expected \(1, 4, 4, 5\)'):
         AlignConv(2, 3)(torch.randn(1, 2, 4, 4), boxes_around_cells((4, 5), (24.0, 24.0)), STRIDE)
+
+
+def test_the_example_holds() -> None:
+    result = doctest.testmod(sys.modules['stn_det.models.layers.align_conv'])
+    assert result.attempted > 0
+    assert result.failed == 0

@@ -1,6 +1,8 @@
 """The delta coder: hand-worked codes, round trips across the seam, bounds."""
 
+import doctest
 import math
+import sys
 
 import pytest
 import torch
@@ -165,3 +167,9 @@ def test_wrong_shapes_are_refused() -> None:
         coder.encode(PRIOR, torch.zeros(1, 4))
     with pytest.raises(InputError, match=r'pred_bboxes has shape \(2, 5\) for priors of shape \(1, 5\)'):
         coder.decode(PRIOR, torch.zeros(2, 5))
+
+
+def test_the_example_holds() -> None:
+    result = doctest.testmod(sys.modules['stn_det.models.task_modules.delta_xywht_coder'])
+    assert result.attempted > 0
+    assert result.failed == 0

@@ -1,6 +1,7 @@
 """Assignment by largest overlap: mmdet's results where it is right, bounded memory, odd truth."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -107,6 +108,8 @@ def test_overlaps_of_thousands_of_boxes_are_never_held_at_once() -> None:
     assert (found.gt_inds > 0).sum() > 500
 
 
-def test_thresholds_in_the_wrong_order_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r'neg_iou_thr is 0\.6 and pos_iou_thr is 0\.5; expected'):
-        RotatedMaxIoUAssigner(pos_iou_thr=0.5, neg_iou_thr=0.6)
+@pytest.mark.parametrize('rule', [dict(pos_iou_thr=0.5, neg_iou_thr=0.6), dict(pos_iou_thr=0.0, neg_iou_thr=0.0)])
+def test_thresholds_without_a_meaning_are_refused(rule: dict) -> None:
+    match = f'neg_iou_thr is {rule["neg_iou_thr"]} and pos_iou_thr is {rule["pos_iou_thr"]}; expected'
+    with pytest.raises(ConfigError, match=re.escape(match)):
+        RotatedMaxIoUAssigner(**rule)

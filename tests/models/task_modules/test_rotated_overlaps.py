@@ -1,6 +1,8 @@
 """The overlaps that assigners ask for: known values, mmdet's calls, bounded memory."""
 
+import doctest
 import math
+import sys
 
 import pytest
 import torch
@@ -62,3 +64,9 @@ def test_mmdets_assigner_works_with_them() -> None:
     found = assigner.assign(InstanceData(priors=priors), truth, ignored)
     assert found.gt_inds.tolist() == [1, 2, -1, 0]
     assert found.labels.tolist() == [3, 5, -1, -1]
+
+
+def test_the_example_holds() -> None:
+    result = doctest.testmod(sys.modules['stn_det.models.task_modules.rotated_overlaps'])
+    assert result.attempted > 0
+    assert result.failed == 0

@@ -4,10 +4,12 @@ from .oriented_align_head import OrientedAlignHead
 from .oriented_dense_head import OrientedDenseHead
 from .oriented_point_head import OrientedPointHead
 from .rotated_rtmdet_head import RotatedRTMDetSepBNHead
+from .s2a_head import S2AHead
 
 __all__ = [
     'OrientedAlignHead',
     'OrientedDenseHead',
     'OrientedPointHead',
     'RotatedRTMDetSepBNHead',
+    'S2AHead',
 ]

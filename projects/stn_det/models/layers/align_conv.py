@@ -6,6 +6,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...errors import InputError
+from ...geometry import canonicalize_rboxes
 from ...ops import deform_conv2d
 from .local_frames import box_offsets
 
@@ -17,6 +18,10 @@ class AlignConv(BaseModule):
     are the centres of the box's 3x3 equal parts, so that an upright square of three strides, centred on the cell, gives
     the ordinary convolution. There, the centre of a cell is its corner; here, it lies half a stride from it, as
     everywhere in this package.
+
+    The result depends on the rectangle alone, not on which of its writings comes in: the kernel's rows run along the
+    long side, in the direction of [-pi/4, 3 pi/4). So the direction flips for diagonals, as in the paper, and not for
+    objects along the y axis, which aerial images show more often.
 
     Args:
         in_channels: channels C of the map.
@@ -55,5 +60,6 @@ class AlignConv(BaseModule):
         if tuple(boxes.shape) != expected:
             raise InputError(f'boxes has shape {tuple(boxes.shape)}, expected {expected}: one box a cell of x')
         with torch.autocast(x.device.type, enabled=False):
-            offsets = box_offsets(boxes if boxes.dtype == torch.float64 else boxes.float(), stride)
+            wide = boxes if boxes.dtype == torch.float64 else boxes.float()
+            offsets = box_offsets(canonicalize_rboxes(wide, 'le135'), stride)
         return deform_conv2d(x, offsets, self.conv.weight, self.conv.bias, padding=1)

@@ -16,20 +16,26 @@ ORIENTATIONS = 8  # steps of 45 degrees, which move the border of a 3x3 kernel b
 RING = (0, 1, 2, 5, 8, 7, 6, 3)  # places of the border of a 3x3 kernel, clockwise on screen
 
 
-def rotated_kernels(weight: Tensor) -> Tensor:
+def kernel_places() -> Tensor:
+    """Which of the nine places (row by row) of a 3x3 kernel each place of its eight turned copies shows, (8, 9)."""
+    places = torch.arange(9).repeat(ORIENTATIONS, 1)
+    for turn in range(ORIENTATIONS):
+        for step, place in enumerate(RING):
+            places[turn, RING[(step + turn) % ORIENTATIONS]] = place
+    return places
+
+
+def rotated_kernels(weight: Tensor, places: Tensor) -> Tensor:
     """Eight copies of 3x3 kernels, each turned by 45 degrees clockwise on screen from the one before.
 
     Args:
         weight: (O, C, 3, 3).
+        places: (8, 9) of :func:`kernel_places`, on the device of the weight.
 
     Returns:
         (O * 8, C, 3, 3), the eight of a kernel side by side.
     """
-    source = torch.arange(9).repeat(ORIENTATIONS, 1)
-    for turn in range(ORIENTATIONS):
-        for place in range(ORIENTATIONS):
-            source[turn, RING[(place + turn) % ORIENTATIONS]] = RING[place]
-    turned = weight.flatten(2)[..., source.to(weight.device)]  # (O, C, 8, 9)
+    turned = weight.flatten(2)[..., places]  # (O, C, 8, 9)
     return turned.transpose(1, 2).flatten(0, 1).unflatten(2, (3, 3))
 
 
@@ -56,10 +62,12 @@ class ORConv2d(BaseModule):
             raise ConfigError(f'out_channels is {out_channels}; expected a multiple of {ORIENTATIONS} directions')
         self.weight = nn.Parameter(torch.empty(out_channels // ORIENTATIONS, in_channels, 3, 3))
         nn.init.kaiming_normal_(self.weight, nonlinearity='relu')
+        self.places: Tensor
+        self.register_buffer('places', kernel_places(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve x (N, C, H, W) to (N, O, H, W)."""
-        return F.conv2d(x, rotated_kernels(self.weight), padding=1)
+        return F.conv2d(x, rotated_kernels(self.weight, self.places), padding=1)
 
 
 def orientation_pool(x: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class RotatedMaxIoUAssigner(BaseAssigner):
         iou_calculator: config of the overlaps.
 
     Raises:
-        ConfigError: when the negative threshold is above the positive one.
+        ConfigError: when the thresholds are in the wrong order, or not above 0.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class RotatedMaxIoUAssigner(BaseAssigner):
         ignore_iof_thr: float = -1.0,
         iou_calculator: ConfigType | None = None,
     ) -> None:
-        if not 0 <= neg_iou_thr <= pos_iou_thr:
+        if not (0 <= neg_iou_thr <= pos_iou_thr and pos_iou_thr > 0):
             raise ConfigError(
-                f'neg_iou_thr is {neg_iou_thr} and pos_iou_thr is {pos_iou_thr}; expected 0 <= neg_iou_thr <= '
-                f'pos_iou_thr'
+                f'neg_iou_thr is {neg_iou_thr} and pos_iou_thr is {pos_iou_thr}; expected the first in '
+                f'[0, pos_iou_thr] and the second above 0'
             )
         self.pos_iou_thr, self.neg_iou_thr, self.min_pos_iou = pos_iou_thr, neg_iou_thr, min_pos_iou
         self.match_low_quality = match_low_quality
@@ -80,7 +80,7 @@ class RotatedMaxIoUAssigner(BaseAssigner):
         overlap, chosen, claimed = self._best(priors, boxes)
         gt_inds = torch.where(overlap < self.neg_iou_thr, 0, -1)
         gt_inds = torch.where(overlap >= self.pos_iou_thr, chosen + 1, gt_inds)
-        gt_inds = torch.where(claimed >= 0, claimed + 1, gt_inds)
+        gt_inds = torch.where(claimed >= 0, claimed.long() + 1, gt_inds)
         if gt_instances_ignore is not None and self.ignore_iof_thr >= 0:
             covered = self._covered(priors, get_box_tensor(gt_instances_ignore.bboxes))
             gt_inds = torch.where(covered & (gt_inds == 0), -1, gt_inds)
@@ -92,7 +92,8 @@ class RotatedMaxIoUAssigner(BaseAssigner):
         count = priors.shape[0]
         overlap = priors.new_zeros(count, dtype=torch.float32)
         chosen = priors.new_zeros(count, dtype=torch.long)
-        claimed = torch.full_like(chosen, -1)
+        nobody = torch.full((), -1, dtype=torch.int32, device=priors.device)
+        claimed = nobody.expand(count)  # 32 bits: the memory traffic of this matrix is what assignment waits for
         if count == 0:
             return overlap, chosen, claimed
         for first in range(0, boxes.shape[0], CHUNK):
@@ -102,9 +103,9 @@ class RotatedMaxIoUAssigner(BaseAssigner):
             overlap, chosen = torch.where(better, largest, overlap), torch.where(better, which + first, chosen)
             if self.match_low_quality:
                 of_box = overlaps.amax(1, keepdim=True)
-                best = (overlaps == of_box) & (of_box >= self.min_pos_iou) & (of_box > 0)
-                index = torch.arange(first, first + len(best), device=best.device)[:, None]
-                claimed = torch.maximum(claimed, torch.where(best, index, -1).amax(0))
+                enough = torch.where((of_box >= self.min_pos_iou) & (of_box > 0), of_box, torch.inf)
+                index = torch.arange(first, first + len(of_box), dtype=torch.int32, device=of_box.device)[:, None]
+                claimed = torch.maximum(claimed, torch.where(overlaps == enough, index, nobody).amax(0))
         return overlap, chosen, claimed
 
     def _covered(self, priors: Tensor, regions: Tensor) -> Tensor:
