@@ -1,5 +1,6 @@
 """Modules that mmdet builds from configs; importing this room registers them."""
 
+from .backbones import LargeKernelCSPNeXt
 from .data_preprocessors import PairedDetDataPreprocessor
 from .dense_heads import OrientedPointHead, RotatedRTMDetSepBNHead
 from .detectors import AlignedSingleStageDetector, OrientedTTAModel, STNDetector, TwoStreamDetector
@@ -25,6 +26,7 @@ __all__ = [
     'DistanceAnglePointCoder',
     'DoubleAngleCoder',
     'GaussianBoxLoss',
+    'LargeKernelCSPNeXt',
     'LocalizationNetwork',
     'OrientationLocalizer',
     'OrientedIoULoss',

@@ -109,16 +109,20 @@ class RotatedRTMDetSepBNHead(OrientedDenseHead):
 
     def _init_layers(self) -> None:
         levels = range(self.prior_generator.num_levels)
-        self.cls_convs = nn.ModuleList(self._tower() for _ in levels)
-        self.reg_convs = nn.ModuleList(self._tower() for _ in levels)
-        if self.share_conv:
-            for towers in (self.cls_convs, self.reg_convs):
-                for tower in towers[1:]:
-                    for layer, first in zip(tower, towers[0]):
-                        layer.conv = first.conv
+        self.cls_convs = self._towers()
+        self.reg_convs = self._towers()
         self.rtm_cls = nn.ModuleList(self._last(self.num_classes) for _ in levels)
         self.rtm_reg = nn.ModuleList(self._last(4) for _ in levels)
         self.rtm_ang = nn.ModuleList(self._last(self.bbox_coder.encode_size - 4) for _ in levels)
+
+    def _towers(self) -> nn.ModuleList:
+        """A tower for each level; with shared convolutions they differ in their norms."""
+        towers = [self._tower() for _ in range(self.prior_generator.num_levels)]
+        if self.share_conv:
+            for tower in towers[1:]:
+                for layer, first in zip(tower, towers[0]):
+                    layer.conv = first.conv
+        return nn.ModuleList(towers)
 
     def _tower(self) -> nn.Sequential:
         return nn.Sequential(
