@@ -14,7 +14,7 @@ model = dict(
         num_classes=6,
         in_channels=64,
         feat_channels=64,
-        bbox_coder=dict(angle_coder=dict(type='DoubleAngleCoder')),
+        bbox_coder=dict(angle_coder=dict(type='ACMCoder', dual_freq=False)),
         loss_angle=dict(type='MSELoss', loss_weight=0.5),
     ),
 )

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 import stn_det.ops
+from stn_det.ops._status import COMPOSED
 
 
 def test_status_names_every_public_operator() -> None:
     status = stn_det.ops.status()
-    assert set(status) == set(stn_det.ops.__all__) - {'status'}
+    assert set(status) | set(COMPOSED) == set(stn_det.ops.__all__) - {'status'}
+    assert not set(status) & set(COMPOSED)
     assert set(status.values()) <= {'python', 'cpu', 'cuda', 'cpu+cuda'}
     assert all(callable(getattr(stn_det.ops, name)) for name in stn_det.ops.__all__)
 

@@ -5,27 +5,45 @@ from .data_preprocessors import PairedDetDataPreprocessor
 from .dense_heads import OrientedPointHead, RotatedRTMDetSepBNHead
 from .detectors import AlignedSingleStageDetector, OrientedTTAModel, STNDetector, TwoStreamDetector
 from .fusion import AddFusion, ConcatFusion
-from .losses import GaussianBoxLoss, OrientedIoULoss
+from .losses import (
+    ConvexGIoULoss,
+    GaussianBoxLoss,
+    HausdorffLoss,
+    KFLoss,
+    OrientedIoULoss,
+    PeriodicL1Loss,
+    SmoothFocalLoss,
+)
 from .necks import AlignedFPN, STNAlignNeck, STNGlobalNeck
 from .stn import CrossSensorAlign, LocalizationNetwork, OrientationLocalizer, SpatialTransformer
 from .task_modules import (
+    ACMCoder,
+    CSLCoder,
+    DFLAngleCoder,
     DistanceAnglePointCoder,
-    DoubleAngleCoder,
+    HausdorffCost,
     OrientedPointCoder,
+    PSCCoder,
     PseudoAngleCoder,
     RotatedDynamicSoftLabelAssigner,
     RotatedTaskAlignedAssigner,
 )
 
 __all__ = [
+    'ACMCoder',
     'AddFusion',
     'AlignedFPN',
     'AlignedSingleStageDetector',
+    'CSLCoder',
     'ConcatFusion',
+    'ConvexGIoULoss',
     'CrossSensorAlign',
+    'DFLAngleCoder',
     'DistanceAnglePointCoder',
-    'DoubleAngleCoder',
     'GaussianBoxLoss',
+    'HausdorffCost',
+    'HausdorffLoss',
+    'KFLoss',
     'LargeKernelCSPNeXt',
     'LocalizationNetwork',
     'OrientationLocalizer',
@@ -33,7 +51,9 @@ __all__ = [
     'OrientedPointCoder',
     'OrientedPointHead',
     'OrientedTTAModel',
+    'PSCCoder',
     'PairedDetDataPreprocessor',
+    'PeriodicL1Loss',
     'PseudoAngleCoder',
     'RotatedDynamicSoftLabelAssigner',
     'RotatedRTMDetSepBNHead',
@@ -41,6 +61,7 @@ __all__ = [
     'STNAlignNeck',
     'STNDetector',
     'STNGlobalNeck',
+    'SmoothFocalLoss',
     'SpatialTransformer',
     'TwoStreamDetector',
 ]

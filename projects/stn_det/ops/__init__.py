@@ -3,6 +3,7 @@
 from stn_det.ops._status import status
 from stn_det.ops.box_iou_quadri import box_iou_quadri
 from stn_det.ops.box_iou_rotated import box_iou_rotated
+from stn_det.ops.convex_giou import convex_giou
 from stn_det.ops.deform_conv2d import deform_conv2d
 from stn_det.ops.deform_conv_v3 import deform_conv_v3
 from stn_det.ops.deform_conv_v4 import deform_conv_v4
@@ -25,6 +26,7 @@ from stn_det.ops.warp_sample import warp_sample
 __all__ = [
     'box_iou_quadri',
     'box_iou_rotated',
+    'convex_giou',
     'deform_conv2d',
     'deform_conv_v3',
     'deform_conv_v4',

@@ -87,13 +87,18 @@ def convex_overlap(hulls1: Tensor, hulls2: Tensor, mode: str) -> Tensor:
     x1, y1 = hulls1[0::2] - origin_x, hulls1[1::2] - origin_y
     x2, y2 = hulls2[0::2] - origin_x, hulls2[1::2] - origin_y
     area1, area2 = shoelace(x1, y1), shoelace(x2, y2)
+    intersection = intersection_of_hulls(x1, y1, x2, y2)
+    whole = area1 if mode == 'iof' else area1 + area2 - intersection
+    return intersection / torch.where(whole > 0, whole, torch.ones_like(whole))
+
+
+def intersection_of_hulls(x1: Tensor, y1: Tensor, x2: Tensor, y2: Tensor) -> Tensor:
+    """Area (P,) that convex polygons (V, P) and (W, P), clockwise on screen and near the origin, have in common."""
     intersection: Tensor = _ConvexIntersection.apply(x1, y1, x2, y2)
     # Below the rounding error of the products of coordinates an intersection is not told from none.
     residue = 8 * torch.finfo(x1.dtype).eps * _reach(x1, y1) * _reach(x2, y2)
     intersection = torch.where(intersection > residue, intersection, 0.0)
-    intersection = torch.minimum(intersection, torch.minimum(area1, area2).clamp(min=0))
-    whole = area1 if mode == 'iof' else area1 + area2 - intersection
-    return intersection / torch.where(whole > 0, whole, torch.ones_like(whole))
+    return torch.minimum(intersection, torch.minimum(shoelace(x1, y1), shoelace(x2, y2)).clamp(min=0))
 
 
 def _reach(x: Tensor, y: Tensor) -> Tensor:

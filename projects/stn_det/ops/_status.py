@@ -25,10 +25,12 @@ OPERATORS = {
     'soft_nms': '',
     'warp_sample': '',
 }
+# Public functions without a kernel: parts in PyTorch, the same on every device.
+COMPOSED = ('convex_giou',)
 
 
 def status() -> dict[str, str]:
-    """Implementation that each operator runs on, by operator name.
+    """Implementation that each operator with a kernel runs on, by operator name.
 
     Returns:
         The devices for whose tensors it is compiled, ``'cpu'``, ``'cuda'`` or ``'cpu+cuda'``; on others it runs in

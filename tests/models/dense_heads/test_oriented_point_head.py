@@ -75,9 +75,12 @@ def overfit(steps: int = 250, **kwargs) -> tuple[Tensor, list[int]]:
     return overlap.amax(0).detach(), best.labels.tolist()
 
 
-@pytest.mark.parametrize('distance', ['kld', 'gwd', 'probiou'])
-def test_gaussian_loss_overfits_but_leaves_the_square_unturned(distance: str) -> None:
-    loss = dict(type='GaussianBoxLoss', distance=distance, loss_weight=2.0)
+GAUSSIAN = [dict(type='GaussianBoxLoss', distance=d) for d in ('kld', 'jd', 'gwd', 'bcd', 'probiou')]
+
+
+@pytest.mark.parametrize('loss', [*GAUSSIAN, dict(type='KFLoss', fun='ln')], ids=lambda loss: list(loss.values())[1])
+def test_gaussian_loss_overfits_but_leaves_the_square_unturned(loss: dict) -> None:
+    loss = dict(loss, loss_weight=2.0)
     elongated, square = overfit(loss_bbox=loss, loss_angle_weight=0.0)[0]
     assert elongated > 0.75
     assert square > 0.69  # a square against itself turned by 45 degrees: 0.707
@@ -87,6 +90,54 @@ def test_gaussian_loss_overfits_but_leaves_the_square_unturned(distance: str) ->
 def test_exact_iou_beside_a_gaussian_overfits_both(mode: str) -> None:
     overlap, _ = overfit(loss_iou=dict(type='OrientedIoULoss', mode=mode, loss_weight=2.0), loss_angle_weight=1.0)
     assert overlap.min() > 0.85
+
+
+SMOOTH_L1 = dict(type='SmoothL1Loss', beta=0.1)
+ANGLES = {
+    'pseudo': (dict(type='PseudoAngleCoder'), dict(type='PeriodicL1Loss', beta=0.1)),
+    'csl': (dict(type='CSLCoder'), dict(type='SmoothFocalLoss')),
+    'psc': (dict(type='PSCCoder'), SMOOTH_L1),
+    'acm': (dict(type='ACMCoder'), SMOOTH_L1),
+    'dfl': (dict(type='DFLAngleCoder'), dict(type='CrossEntropyLoss')),
+}
+
+
+@pytest.mark.parametrize('name', list(ANGLES))
+def test_each_angle_coder_overfits_with_its_loss(name: str) -> None:
+    coder, loss = ANGLES[name]
+    overlap, _ = overfit(200, bbox_coder=dict(type='OrientedPointCoder', angle_coder=coder), loss_angle=loss)
+    assert overlap.min() > 0.8
+
+
+@pytest.mark.parametrize('name', list(ANGLES))
+def test_angle_coders_start_as_they_say_and_stay_finite(name: str) -> None:
+    coder, loss = ANGLES[name]
+    head = build(bbox_coder=dict(type='OrientedPointCoder', angle_coder=coder), loss_angle=loss)
+    assert torch.equal(head.conv_reg.bias[4:].detach(), head.bbox_coder.angle_coder.initial_code())
+    for instances in ([truth([], []), OBJECTS], [truth([], []), truth([], [])]):
+        losses = head.loss_by_feat(*head(features(2)), instances, [META] * 2)
+        assert losses['loss_angle'].shape == ()
+        sum(losses.values()).backward()
+        assert all(torch.isfinite(loss) for loss in losses.values())
+        assert all(torch.isfinite(p.grad).all() for p in head.parameters() if p.grad is not None)
+
+
+def test_loss_of_the_angle_weighs_boxes_by_their_quality() -> None:
+    coder = dict(type='OrientedPointCoder', angle_coder=dict(type='ACMCoder'))
+    head = build(bbox_coder=coder, loss_angle=dict(type='L1Loss', loss_weight=3.0), loss_angle_weight=2.0)
+    codes = torch.zeros(1, 3, 8, requires_grad=True)
+    boxes, quality = torch.tensor([[[9.0, 9, 8, 4, 0]] * 3]), torch.tensor([[0.5, 1.5, 0.0]])
+    labels, bears_loss = torch.tensor([[0, 1, 3]]), torch.ones(1, 3, dtype=torch.bool)
+    losses = head._losses(torch.zeros(1, 3, 3), boxes.clone(), codes, labels, quality, boxes, bears_loss)
+    # the code of angle 0 is (1, 0, 1, 0): two away from zero; qualities 0.5 and 1.5 of a sum of 2
+    assert losses['loss_angle'].item() == pytest.approx(2 * 3 * 2 * (0.5 + 1.5) / 2)
+
+
+def test_an_angle_coder_without_a_loss_is_refused() -> None:
+    coder = dict(type='OrientedPointCoder', angle_coder=dict(type='PSCCoder'))
+    with pytest.raises(ConfigError, match=r'loss_angle is None; expected .* codes of PSCCoder'):
+        build(bbox_coder=coder)
+    assert build(bbox_coder=coder, loss_angle_weight=0.0).conv_reg.out_channels == 10
 
 
 def test_prediction_is_le90_and_in_the_original_frame() -> None:

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from stn_det.models.losses import gwd_distance, kld_distance, probiou_distance
+from stn_det.models.losses import bcd_distance, gwd_distance, jd_distance, kld_distance, probiou_distance
 
-DISTANCES = [kld_distance, gwd_distance, probiou_distance]
+DISTANCES = [kld_distance, jd_distance, gwd_distance, bcd_distance, probiou_distance]
 
 
 def random_boxes(count: int, seed: int) -> Tensor:
@@ -53,15 +53,43 @@ def test_gwd_equals_matrix_formula() -> None:
     torch.testing.assert_close(gwd_distance(pred, target), squared.sqrt() / scale, rtol=1e-6, atol=1e-6)
 
 
-def test_probiou_equals_bhattacharyya() -> None:
-    pred, target = random_boxes(200, 5), random_boxes(200, 6)
-    sigma_p, sigma_t = covariance(pred, 1 / 12), covariance(target, 1 / 12)
+def test_jeffreys_is_the_mean_of_both_divergences() -> None:
+    first, second = random_boxes(200, 11), random_boxes(200, 12)
+    normals = [torch.distributions.MultivariateNormal(b[:, :2], covariance(b, 0.25)) for b in (first, second)]
+    both = [torch.distributions.kl_divergence(p, q) for p, q in (normals, normals[::-1])]
+    torch.testing.assert_close(jd_distance(first, second), (both[0] + both[1]) / 2, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize('distance', [jd_distance, bcd_distance, probiou_distance])
+def test_symmetric(distance) -> None:
+    first, second = random_boxes(50, 13), random_boxes(50, 14)
+    torch.testing.assert_close(distance(first, second), distance(second, first), rtol=1e-9, atol=1e-9)
+
+
+def bhattacharyya(pred: Tensor, target: Tensor, variance: float) -> Tensor:
+    """The general formula with matrices."""
+    sigma_p, sigma_t = covariance(pred, variance), covariance(target, variance)
     mean = (sigma_p + sigma_t) / 2
     shift = (pred[:, :2] - target[:, :2]).unsqueeze(-1)
     mahalanobis = (shift.mT @ torch.linalg.inv(mean) @ shift).squeeze(-1).squeeze(-1) / 8
     ratio = torch.linalg.det(mean) / (torch.linalg.det(sigma_p) * torch.linalg.det(sigma_t)).sqrt()
-    expected = (1 - torch.exp(-(mahalanobis + 0.5 * ratio.log()))).sqrt()
+    return mahalanobis + 0.5 * ratio.log()
+
+
+def test_bhattacharyya_and_probiou_equal_matrix_formulas() -> None:
+    pred, target = random_boxes(200, 5), random_boxes(200, 6)
+    torch.testing.assert_close(bcd_distance(pred, target), bhattacharyya(pred, target, 0.25), rtol=1e-9, atol=1e-9)
+    expected = (1 - torch.exp(-bhattacharyya(pred, target, 1 / 12))).sqrt()
     torch.testing.assert_close(probiou_distance(pred, target), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_long_boxes_keep_their_digits_in_float32() -> None:
+    target = torch.tensor([[500.0, 500.0, 4000.0, 4.0, 0.8]])
+    pred = target + torch.tensor([[1.0, -1.0, 20.0, 0.5, 0.002]])
+    for distance in (bcd_distance, probiou_distance):
+        torch.testing.assert_close(
+            distance(pred, target).double(), distance(pred.double(), target.double()), rtol=1e-3, atol=0
+        )
 
 
 @pytest.mark.parametrize('distance', DISTANCES)

@@ -1,4 +1,4 @@
-"""The point coder by distances along the box's own axes, and its two plain angle coders."""
+"""The point coder by distances along the box's own axes."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stn_det.geometry import canonicalize_rboxes, points_in_rboxes
-from stn_det.models import DistanceAnglePointCoder, DoubleAngleCoder, PseudoAngleCoder
+from stn_det.models import DistanceAnglePointCoder
 
 POINTS = torch.tensor([[10.0, 5.0, 8.0], [195.0, 122.0, 16.0], [33.0, 64.0, 32.0]])
 BOXES = torch.tensor([[6.0, 1.0, 24.0, 9.0, 0.9], [190.0, 130.0, 80.0, 47.0, -1.5], [33.0, 64.0, 5.0, 5.0, 0.0]])
@@ -14,12 +14,12 @@ PSEUDO = dict(type='PseudoAngleCoder')
 
 
 @pytest.mark.parametrize('exp_on_reg', [True, False])
-@pytest.mark.parametrize('angle_coder', [None, PSEUDO], ids=['double', 'pseudo'])
-def test_round_trip(exp_on_reg: bool, angle_coder: dict | None) -> None:
+@pytest.mark.parametrize(('angle_coder', 'size'), [(None, 6), (PSEUDO, 5), (dict(type='PSCCoder'), 10)])
+def test_round_trip(exp_on_reg: bool, angle_coder: dict | None, size: int) -> None:
     coder = DistanceAnglePointCoder(angle_coder=angle_coder, exp_on_reg=exp_on_reg)
     assert points_in_rboxes(POINTS[:, :2], BOXES).diagonal().all()
     code = coder.encode(POINTS, BOXES)
-    assert code.shape[-1] == coder.encode_size == (5 if angle_coder else 6)
+    assert code.shape[-1] == coder.encode_size == size
     torch.testing.assert_close(canonicalize_rboxes(coder.decode(POINTS, code)), BOXES, rtol=1e-5, atol=1e-4)
 
 
@@ -58,13 +58,3 @@ def test_extreme_code_gives_a_finite_box_of_some_area(exp_on_reg: bool) -> None:
     assert (boxes[:, 2:4] > 0).all()
     boxes.sum().backward()
     assert torch.isfinite(code.grad).all()
-
-
-def test_double_angle_has_no_seam_and_pseudo_is_the_angle() -> None:
-    theta = torch.tensor([0.0, math.pi / 4, math.pi / 2 - 1e-4, -math.pi / 2 + 1e-4])
-    code = DoubleAngleCoder().encode(theta)
-    torch.testing.assert_close(code[:2], torch.tensor([[1.0, 0.0], [0.0, 1.0]]), rtol=0, atol=1e-6)
-    assert (code[2] - code[3]).abs().max() < 1e-3
-    torch.testing.assert_close(DoubleAngleCoder().decode(5 * code), theta, rtol=0, atol=1e-5)
-    assert torch.equal(PseudoAngleCoder().decode(PseudoAngleCoder().encode(theta)), theta)
-    assert PseudoAngleCoder().encode(theta).shape == (4, 1)

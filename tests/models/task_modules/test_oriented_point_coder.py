@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from mmdet.registry import TASK_UTILS
 
 from stn_det.geometry import canonicalize_rboxes
 from stn_det.models import OrientedPointCoder
@@ -69,3 +70,45 @@ def test_angle_of_squares_and_of_elongated_boxes_has_its_own_vector(
 def test_squareness_of_known_boxes() -> None:
     sides = torch.tensor([[40.0, 10.0], [40.0, 20.0], [20.0, 32.0], [30.0, 40.0], [7.0, 7.0], [0.0, 0.0]])
     torch.testing.assert_close(squareness(sides), torch.tensor([0.0, 0.0, 0.5, 1.0, 1.0, 0.0]))
+
+
+ANGLE_CODERS = [
+    dict(type='PseudoAngleCoder'),
+    dict(type='CSLCoder', omega=2.0),
+    dict(type='PSCCoder'),
+    dict(type='ACMCoder', dual_freq=False),
+    dict(type='DFLAngleCoder', num_bins=12),
+]
+
+
+@pytest.mark.parametrize('config', ANGLE_CODERS, ids=lambda config: config['type'])
+def test_an_angle_coder_takes_the_place_of_the_vectors(config: dict) -> None:
+    coder = TASK_UTILS.build(dict(type='OrientedPointCoder', angle_coder=config))
+    alone = TASK_UTILS.build(config)
+    code = coder.encode(POINTS, BOXES)
+    assert coder.encode_size == code.shape[-1] == 4 + alone.encode_size
+    assert torch.equal(code[:, 4:], alone.encode(BOXES[:, 4]))
+    assert torch.equal(code[:, 4:], coder.encode_angle(BOXES[:, 4]))
+    assert torch.equal(coder.initial_angle_code(), alone.initial_code())
+    assert torch.equal(code[:, :4], OrientedPointCoder().encode(POINTS, BOXES)[:, :4])
+    decoded = coder.decode(POINTS, code)
+    torch.testing.assert_close(decoded[:, :4], BOXES[:, :4], rtol=1e-5, atol=1e-4)
+    assert torch.equal(decoded[:, 4], alone.decode(code[:, 4:]))
+
+
+def test_without_an_angle_coder_the_code_is_that_of_two_vectors() -> None:
+    """The formulas of earlier checkpoints, written out; bit for bit."""
+    coder = OrientedPointCoder()
+    assert coder.encode_size == 8
+    assert coder.initial_angle_code().tolist() == [1, 0, 1, 0]
+    theta = BOXES[:, 4]
+    vectors = torch.stack([(2 * theta).cos(), (2 * theta).sin(), (4 * theta).cos(), (4 * theta).sin()], -1)
+    assert torch.equal(coder.encode(POINTS, BOXES)[:, 4:], vectors)
+    code = torch.randn((3, 8), generator=torch.Generator().manual_seed(0))
+    sides = code[:, 2:4].clamp(max=6.0).exp() * (POINTS[:, 2:] * 2.0)
+    coarse, fine = torch.atan2(code[:, 5], code[:, 4]) / 2, torch.atan2(code[:, 7], code[:, 6]) / 4
+    step = fine - coarse
+    step = step - (step / (math.pi / 2)).round() * (math.pi / 2)
+    decoded = coder.decode(POINTS, code)
+    assert torch.equal(decoded[:, 4], coarse + squareness(sides) * step)
+    assert torch.equal(decoded[:, 2:4], sides)

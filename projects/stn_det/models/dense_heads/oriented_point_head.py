@@ -7,6 +7,7 @@ from mmdet.utils import OptConfigType, OptMultiConfig
 from mmengine.model import bias_init_with_prob, normal_init
 from torch import Tensor, nn
 
+from ...errors import ConfigError
 from ..task_modules.oriented_point_coder import angle_vectors, elongation, squareness
 from .oriented_dense_head import OrientedDenseHead
 
@@ -33,15 +34,16 @@ class OrientedPointHead(OrientedDenseHead):
         loss_cls: config of the classification loss on (label, quality) targets.
         loss_bbox: config of the main box loss, weighted by quality.
         loss_iou: config of a second box loss, or None. Gaussians cannot see how a square is turned; an exact IoU can.
-        loss_angle_weight: weight of the squared error of the angle vectors; 0 leaves the term out. Without it training
-            settles for upright boxes: where an upright box covers a turned object, neither IoU nor Gaussians say which
-            way to turn.
+        loss_angle: config of a loss between predicted and true codes of the angle, summed over the numbers of a box;
+            None for the squared error of the angle vectors, which an ``angle_coder`` in ``bbox_coder`` does not have.
+        loss_angle_weight: weight of the loss of the angle; 0 leaves the term out. Without it training settles for
+            upright boxes: where an upright box covers a turned object, neither IoU nor Gaussians say which way to turn.
         train_cfg: not used by this head; accepted as every mmdet detector passes it.
         test_cfg: ``nms_pre``, ``score_thr``, ``nms=dict(iou_threshold)``, ``max_per_img``.
         init_cfg: weight initialisation.
 
     Raises:
-        ConfigError: when the number of classes or convolutions cannot be built.
+        ConfigError: when the number of classes or convolutions cannot be built, or an angle coder has no loss.
 
     Example:
         >>> import torch, stn_det.register
@@ -66,6 +68,7 @@ class OrientedPointHead(OrientedDenseHead):
         loss_cls: OptConfigType = None,
         loss_bbox: OptConfigType = None,
         loss_iou: OptConfigType = None,
+        loss_angle: OptConfigType = None,
         loss_angle_weight: float = 1.0,
         train_cfg: OptConfigType = None,
         test_cfg: OptConfigType = None,
@@ -81,6 +84,7 @@ class OrientedPointHead(OrientedDenseHead):
             assigner=assigner or dict(type='RotatedTaskAlignedAssigner'),
             loss_cls=loss_cls or dict(type='QualityFocalLoss', use_sigmoid=True, beta=2.0),
             loss_bbox=loss_bbox or dict(type='GaussianBoxLoss', distance='kld', loss_weight=2.0),
+            loss_angle=loss_angle,
             train_cfg=train_cfg,
             test_cfg=test_cfg,
             init_cfg=init_cfg,
@@ -90,6 +94,11 @@ class OrientedPointHead(OrientedDenseHead):
         self.dcn_on_last_conv = dcn_on_last_conv
         self.loss_angle_weight = loss_angle_weight
         self.loss_iou = None if loss_iou is None else MODELS.build(loss_iou)
+        if self.bbox_coder.angle_coder is not None and loss_angle is None and loss_angle_weight > 0:
+            name = type(self.bbox_coder.angle_coder).__name__
+            raise ConfigError(
+                f'loss_angle is None; expected the config of a loss on the codes of {name}, see docs/losses.md'
+            )
         self._init_layers()
 
     def _init_layers(self) -> None:
@@ -116,7 +125,7 @@ class OrientedPointHead(OrientedDenseHead):
         return nn.Sequential(*layers)
 
     def init_weights(self) -> None:
-        """Starts with rare objects (score 0.01) and upright boxes: both angle vectors (1, 0)."""
+        """Starts with rare objects (score 0.01) and, where the coder allows, upright boxes: both vectors (1, 0)."""
         super().init_weights()
         for module in (*self.cls_convs.modules(), *self.reg_convs.modules()):
             if isinstance(module, nn.Conv2d) and not hasattr(module, 'conv_offset'):
@@ -124,7 +133,7 @@ class OrientedPointHead(OrientedDenseHead):
         normal_init(self.conv_cls, std=0.01, bias=bias_init_with_prob(0.01))
         normal_init(self.conv_reg, std=0.01)
         with torch.no_grad():
-            self.conv_reg.bias[4::2] = 1.0
+            self.conv_reg.bias[4:] = self.bbox_coder.initial_angle_code()
 
     def forward(self, x: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor]]:
         """Class logits and box codes of every level.
@@ -153,7 +162,7 @@ class OrientedPointHead(OrientedDenseHead):
         if self.loss_iou is not None:
             losses['loss_iou'] = self.loss_iou(boxes, truth, weight=weight, avg_factor=total)
         if self.loss_angle_weight > 0:
-            error = self._angle_error(codes, truth)
+            error = self._angle_error(codes, truth) if self.loss_angle is None else self._angle_loss(codes, truth)
             losses['loss_angle'] = self.loss_angle_weight * (error * weight).sum() / total
         return losses
 

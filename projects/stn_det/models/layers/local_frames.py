@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..task_modules.oriented_point_coder import vector_angle
+from ..task_modules.angle_coders import vector_angle
 
 FRAME_NUMBERS = 6  # offset 2, logarithm of the scales 2, direction 2
 KERNEL = (-1.0, 0.0, 1.0)  # places of a 3x3 kernel along one axis, cells

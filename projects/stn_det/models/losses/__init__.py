@@ -1,6 +1,34 @@
-"""Losses on oriented boxes."""
+"""Losses on oriented boxes and on their angles."""
 
 from .box_losses import GaussianBoxLoss, OrientedIoULoss
-from .gaussian import gwd_distance, kld_distance, probiou_distance
+from .convex_giou_loss import ConvexGIoULoss, convex_giou_loss
+from .gaussian import bcd_distance, gwd_distance, jd_distance, kld_distance, probiou_distance
+from .hausdorff import HausdorffLoss, hausdorff_loss, rotated_hausdorff
+from .kf_loss import KFLoss, kf_loss, kfiou
+from .periodic_l1_loss import PeriodicL1Loss, periodic_difference, periodic_l1
+from .smooth_focal_loss import SmoothFocalLoss, smooth_focal_loss
+from .weighted import WeightedLoss
 
-__all__ = ['GaussianBoxLoss', 'OrientedIoULoss', 'gwd_distance', 'kld_distance', 'probiou_distance']
+__all__ = [
+    'ConvexGIoULoss',
+    'GaussianBoxLoss',
+    'HausdorffLoss',
+    'KFLoss',
+    'OrientedIoULoss',
+    'PeriodicL1Loss',
+    'SmoothFocalLoss',
+    'WeightedLoss',
+    'bcd_distance',
+    'convex_giou_loss',
+    'gwd_distance',
+    'hausdorff_loss',
+    'jd_distance',
+    'kf_loss',
+    'kfiou',
+    'kld_distance',
+    'periodic_difference',
+    'periodic_l1',
+    'probiou_distance',
+    'rotated_hausdorff',
+    'smooth_focal_loss',
+]

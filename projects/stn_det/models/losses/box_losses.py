@@ -1,15 +1,13 @@
 """Registered regression losses on pairs of oriented boxes."""
 
-from collections.abc import Callable
-
 import torch
-from mmdet.models.losses.utils import weight_reduce_loss
 from mmdet.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...errors import ConfigError
 from ...ops import box_iou_rotated, rotated_iou_giou
-from .gaussian import gwd_distance, kld_distance, probiou_distance
+from .gaussian import bcd_distance, gwd_distance, jd_distance, kld_distance, probiou_distance
+from .weighted import WeightedLoss
 
 
 def kld_loss(pred: Tensor, target: Tensor, tau: float = 1.0) -> Tensor:
@@ -20,6 +18,16 @@ def kld_loss(pred: Tensor, target: Tensor, tau: float = 1.0) -> Tensor:
 def gwd_loss(pred: Tensor, target: Tensor, tau: float = 1.0) -> Tensor:
     """Bounded GWD: ``1 - 1 / (tau + log(1 + GWD))``, ``(..., 5)`` boxes to ``(...,)`` in [0, 1)."""
     return 1 - 1 / (tau + torch.log1p(gwd_distance(pred, target)))
+
+
+def jd_loss(pred: Tensor, target: Tensor, tau: float = 1.0) -> Tensor:
+    """Bounded Jeffreys divergence: ``1 - 1 / (tau + log(1 + JD))``, ``(..., 5)`` boxes to ``(...,)`` in [0, 1)."""
+    return 1 - 1 / (tau + torch.log1p(jd_distance(pred, target)))
+
+
+def bcd_loss(pred: Tensor, target: Tensor, tau: float = 1.0) -> Tensor:
+    """Bounded Bhattacharyya distance: ``1 - 1 / (tau + log(1 + BCD))``, ``(..., 5)`` to ``(...,)`` in [0, 1)."""
+    return 1 - 1 / (tau + torch.log1p(bcd_distance(pred, target)))
 
 
 def probiou_loss(pred: Tensor, target: Tensor) -> Tensor:
@@ -37,55 +45,16 @@ def rotated_giou_loss(pred: Tensor, target: Tensor) -> Tensor:
     return 1 - rotated_iou_giou(pred, target)[1]
 
 
-class _OrientedBoxLoss(nn.Module):
-    """Weights and reduces one of the functions above, always in float32 whatever autocast says."""
-
-    def __init__(self, function: Callable[..., Tensor], reduction: str, loss_weight: float) -> None:
-        super().__init__()
-        if reduction not in ('none', 'mean', 'sum'):
-            raise ConfigError(f"reduction is {reduction!r}; expected one of 'none', 'mean', 'sum'")
-        self.function = function
-        self.reduction = reduction
-        self.loss_weight = loss_weight
-
-    def forward(
-        self,
-        pred: Tensor,
-        target: Tensor,
-        weight: Tensor | None = None,
-        avg_factor: float | Tensor | None = None,
-        reduction_override: str | None = None,
-    ) -> Tensor:
-        """Loss of predicted against target boxes.
-
-        Args:
-            pred: ``(M, 5)`` boxes (cx, cy, w, h, theta) in pixels and radians.
-            target: ``(M, 5)`` boxes in the same frame.
-            weight: ``(M,)`` weight of each pair.
-            avg_factor: divisor of the sum for reduction 'mean'.
-            reduction_override: replaces the module's reduction for this call.
-
-        Returns:
-            A scalar, or ``(M,)`` for reduction 'none'.
-        """
-        reduction = reduction_override or self.reduction
-        if pred.numel() == 0:
-            return pred.sum() * 0
-        with torch.autocast(pred.device.type, enabled=False):
-            loss = self.function(pred.float(), target.float())
-        return self.loss_weight * weight_reduce_loss(loss, weight, reduction, avg_factor)
-
-
-_GAUSSIAN = {'kld': kld_loss, 'gwd': gwd_loss, 'probiou': probiou_loss}
+_GAUSSIAN = {'kld': kld_loss, 'jd': jd_loss, 'gwd': gwd_loss, 'bcd': bcd_loss, 'probiou': probiou_loss}
 
 
 @MODELS.register_module()
-class GaussianBoxLoss(_OrientedBoxLoss):
-    """Loss on the Gaussians of oriented boxes: KLD, GWD or ProbIoU.
+class GaussianBoxLoss(WeightedLoss):
+    """Loss on the Gaussians of oriented boxes: KLD, Jeffreys, GWD, Bhattacharyya or ProbIoU.
 
     Args:
-        distance: 'kld' (https://arxiv.org/abs/2106.01883), 'gwd' (https://arxiv.org/abs/2101.11952) or 'probiou'
-            (https://arxiv.org/abs/2106.06072).
+        distance: 'kld' or its symmetric form 'jd' (https://arxiv.org/abs/2106.01883), 'gwd'
+            (https://arxiv.org/abs/2101.11952), 'bcd' or 'probiou' (https://arxiv.org/abs/2106.06072).
         reduction: 'none', 'mean' or 'sum'.
         loss_weight: factor of the result.
 
@@ -100,7 +69,7 @@ class GaussianBoxLoss(_OrientedBoxLoss):
 
 
 @MODELS.register_module()
-class OrientedIoULoss(_OrientedBoxLoss):
+class OrientedIoULoss(WeightedLoss):
     """Exact rotated IoU or GIoU loss, differentiable through the clip of one box by the other.
 
     Args:
