@@ -9,7 +9,7 @@ from mmengine.registry import DefaultScope
 
 from stn_det.datasets.scenes import SceneConfig, write_scenes
 
-DOTA_CONFIGS = {'dotav1': 15, 'dotav15': 16, 'dotav2': 18, 'scenes': 6}
+DOTA_CONFIGS = {'dotav1': 15, 'dotav1_rr': 15, 'dotav1_ms': 15, 'dotav15': 16, 'dotav2': 18, 'scenes': 6}
 
 
 def load(repository, name):

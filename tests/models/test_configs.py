@@ -7,8 +7,10 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
+from torch import nn
 
 CONFIGS = sorted(
     path for path in (Path(__file__).resolve().parents[2] / 'configs').rglob('*.py') if '_base_' not in path.parts
@@ -25,6 +27,11 @@ def sample(size: int) -> DetDataSample:
     return data
 
 
+def trained(model: nn.Module) -> list[nn.Parameter]:
+    """Parameters with a gradient, those that modules share once."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
 def test_there_are_configs() -> None:
     assert CONFIGS
 
@@ -38,6 +45,8 @@ def test_config_builds_trains_and_predicts(path: Path) -> None:
     detector = config.model.get('detector', config.model)
     detector.backbone.init_cfg = None
     model = MODELS.build(config.model)
+    optimizer = build_optim_wrapper(model, config.optim_wrapper).optimizer
+    assert sum(len(group['params']) for group in optimizer.param_groups) == len(trained(model))
     classes = config.train_dataloader.dataset.get('metainfo', {}).get('classes')
     assert classes is None or len(classes) == detector.bbox_head.num_classes
     size = 128
@@ -69,3 +78,13 @@ def test_an_aligning_neck_begins_as_the_detector_without(neck: str) -> None:
     image = torch.rand(1, 3, 128, 160)
     for left, right in zip(plain(image, mode='tensor'), aligned(image, mode='tensor'), strict=True):
         assert all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+# Millions of parameters that the authors give for RTMDet-R, in the README of mmrotate's configs/rotated_rtmdet.
+@pytest.mark.parametrize(('size', 'millions'), [('tiny', 4.88), ('s', 8.86), ('m', 24.67), ('l', 52.27)])
+def test_sizes_of_rtmdet_are_the_published_ones(size: str, millions: float) -> None:
+    config = Config.fromfile({path.stem: path for path in CONFIGS}[f'rotated-rtmdet_{size}_3x_dota'])
+    init_default_scope(config.default_scope)
+    config.model.backbone.init_cfg = None
+    count = sum(parameter.numel() for parameter in MODELS.build(config.model).parameters())
+    assert count / 1e6 == pytest.approx(millions, abs=0.005)

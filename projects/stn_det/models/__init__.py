@@ -1,5 +1,6 @@
 """Modules that mmdet builds from configs; importing this room registers them."""
 
+from .backbones import LargeKernelCSPNeXt
 from .data_preprocessors import PairedDetDataPreprocessor
 from .dense_heads import OrientedAlignHead, OrientedPointHead, RotatedRTMDetSepBNHead, S2AHead
 from .detectors import AlignedSingleStageDetector, OrientedTTAModel, STNDetector, TwoStreamDetector
@@ -47,6 +48,7 @@ __all__ = [
     'HausdorffCost',
     'HausdorffLoss',
     'KFLoss',
+    'LargeKernelCSPNeXt',
     'LocalizationNetwork',
     'OrientationLocalizer',
     'OrientedAlignHead',

@@ -134,8 +134,14 @@ def test_overfits_an_elongated_box_and_a_square(coder: dict | None) -> None:
     assert overfit(bbox_coder=coder).min() > 0.85
 
 
-def test_overfits_with_a_loss_on_the_angle() -> None:
-    assert overfit(loss_angle=ANGLE_LOSS).min() > 0.85
+@pytest.mark.parametrize('coder', [None, CENTRE], ids=['double', 'centre'])
+def test_overfits_with_a_loss_on_the_angle(coder: dict | None) -> None:
+    assert overfit(bbox_coder=coder, loss_angle=ANGLE_LOSS).min() > 0.85
+
+
+def test_an_angle_coder_without_gradient_learns_from_the_loss_on_its_code() -> None:
+    coder = dict(type='DistanceAnglePointCoder', angle_coder=dict(type='CSLCoder'))
+    assert overfit(bbox_coder=coder, loss_angle=dict(type='SmoothFocalLoss')).min() > 0.75
 
 
 def test_point_head_can_have_this_assigner() -> None:
@@ -257,7 +263,6 @@ def test_nothing_above_the_threshold_gives_empty_instances() -> None:
     [
         (dict(num_classes=0), 'num_classes is 0; expected'),
         (dict(stacked_convs=0), 'stacked_convs is 0; expected'),
-        (dict(bbox_coder=CENTRE, loss_angle=ANGLE_LOSS), 'bbox_coder OrientedPointCoder has no angle coder; expected'),
         (dict(test_cfg=ConfigDict(nms=dict(type='soft_nms'))), r'test_cfg.nms is .*expected dict\(type='),
     ],
 )

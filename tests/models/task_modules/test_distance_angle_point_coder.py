@@ -1,4 +1,4 @@
-"""The point coder by distances along the box's own axes, and its two plain angle coders."""
+"""The point coder by distances along the box's own axes."""
 
 import math
 
@@ -14,12 +14,12 @@ PSEUDO = dict(type='PseudoAngleCoder')
 
 
 @pytest.mark.parametrize('exp_on_reg', [True, False])
-@pytest.mark.parametrize('angle_coder', [None, PSEUDO], ids=['double', 'pseudo'])
-def test_round_trip(exp_on_reg: bool, angle_coder: dict | None) -> None:
+@pytest.mark.parametrize(('angle_coder', 'size'), [(None, 6), (PSEUDO, 5), (dict(type='PSCCoder'), 10)])
+def test_round_trip(exp_on_reg: bool, angle_coder: dict | None, size: int) -> None:
     coder = DistanceAnglePointCoder(angle_coder=angle_coder, exp_on_reg=exp_on_reg)
     assert points_in_rboxes(POINTS[:, :2], BOXES).diagonal().all()
     code = coder.encode(POINTS, BOXES)
-    assert code.shape[-1] == coder.encode_size == (5 if angle_coder else 6)
+    assert code.shape[-1] == coder.encode_size == size
     torch.testing.assert_close(canonicalize_rboxes(coder.decode(POINTS, code)), BOXES, rtol=1e-5, atol=1e-4)
 
 

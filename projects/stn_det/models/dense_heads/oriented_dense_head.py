@@ -44,10 +44,12 @@ class OrientedDenseHead(BaseDenseHead):
         feat_channels: channels inside the towers.
         stacked_convs: convolutions of each tower.
         prior_generator: config of the points.
-        bbox_coder: config of the point coder: ``encode(points, boxes)``, ``decode(points, code)``, ``encode_size``.
+        bbox_coder: config of the point coder: ``encode(points, boxes)``, ``decode(points, code)``, ``encode_size``;
+            its first four numbers tell centre and sides, the rest the angle.
         assigner: config of the assigner of points to boxes, which gives a ``PointAssignment``.
         loss_cls: config of the classification loss on (label, quality) targets.
         loss_bbox: config of the main box loss, weighted by quality.
+        loss_angle: config of a loss between predicted and true codes of the angle, or None.
         train_cfg: not used by the heads; accepted as every mmdet detector passes it.
         test_cfg: ``nms_pre``, ``score_thr``, ``nms=dict(iou_threshold)``, ``max_per_img``.
         init_cfg: weight initialisation.
@@ -67,6 +69,7 @@ class OrientedDenseHead(BaseDenseHead):
         assigner: ConfigType,
         loss_cls: ConfigType,
         loss_bbox: ConfigType,
+        loss_angle: OptConfigType,
         train_cfg: OptConfigType,
         test_cfg: OptConfigType,
         init_cfg: OptMultiConfig,
@@ -88,6 +91,7 @@ class OrientedDenseHead(BaseDenseHead):
         self.prior_generator = TASK_UTILS.build(prior_generator)
         self.loss_cls = MODELS.build(loss_cls)
         self.loss_bbox = MODELS.build(loss_bbox)
+        self.loss_angle = None if loss_angle is None else MODELS.build(loss_angle)
 
     def loss_by_feat(
         self,
@@ -142,6 +146,13 @@ class OrientedDenseHead(BaseDenseHead):
     ) -> dict[str, Tensor]:
         """Loss terms of K positive points: codes ``(K, E)``, boxes and truth ``(K, 5)``, weight ``(K,)``, its sum."""
         return dict(loss_bbox=self.loss_bbox(boxes, truth, weight=weight, avg_factor=total))
+
+    def _angle_loss(self, code: Tensor, truth: Tensor) -> Tensor:
+        """``loss_angle`` between codes ``(K, E)`` and those of boxes ``(K, 5)``, summed over the numbers: ``(K,)``."""
+        if code.shape[0] == 0:  # what losses return here is no longer one term a box
+            return code.sum(1)
+        target = self.bbox_coder.encode_angle(truth[:, 4])
+        return self.loss_angle(code[:, 4:], target, reduction_override='none').reshape(len(code), -1).sum(1)
 
     def _flatten(self, cls_scores: list[Tensor], bbox_preds: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Points ``(P, 3)``, float32 logits ``(N, P, C)`` and codes ``(N, P, E)`` of all levels."""

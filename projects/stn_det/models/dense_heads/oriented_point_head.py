@@ -92,6 +92,7 @@ class OrientedPointHead(OrientedDenseHead):
             assigner=assigner or dict(type='RotatedTaskAlignedAssigner'),
             loss_cls=loss_cls or dict(type='QualityFocalLoss', use_sigmoid=True, beta=2.0),
             loss_bbox=loss_bbox or dict(type='GaussianBoxLoss', distance='kld', loss_weight=2.0),
+            loss_angle=loss_angle,
             train_cfg=train_cfg,
             test_cfg=test_cfg,
             init_cfg=init_cfg,
@@ -101,7 +102,6 @@ class OrientedPointHead(OrientedDenseHead):
         self.conv_cfgs = tower_cfgs(stacked_convs, conv_cfgs, dcn_on_last_conv)
         self.loss_angle_weight = loss_angle_weight
         self.loss_iou = None if loss_iou is None else MODELS.build(loss_iou)
-        self.loss_angle = None if loss_angle is None else MODELS.build(loss_angle)
         if self.bbox_coder.angle_coder is not None and loss_angle is None and loss_angle_weight > 0:
             name = type(self.bbox_coder.angle_coder).__name__
             raise ConfigError(
@@ -155,13 +155,6 @@ class OrientedPointHead(OrientedDenseHead):
             error = self._angle_error(codes, truth) if self.loss_angle is None else self._angle_loss(codes, truth)
             losses['loss_angle'] = self.loss_angle_weight * (error * weight).sum() / total
         return losses
-
-    def _angle_loss(self, code: Tensor, truth: Tensor) -> Tensor:
-        """``loss_angle`` between codes ``(K, D)`` and those of boxes ``(K, 5)``, summed over the numbers: ``(K,)``."""
-        if code.shape[0] == 0:  # what losses return here is no longer one term a box
-            return code.sum(1)
-        target = self.bbox_coder.encode_angle(truth[:, 4])
-        return self.loss_angle(code[:, 4:], target, reduction_override='none').reshape(len(code), -1).sum(1)
 
     @staticmethod
     def _angle_error(code: Tensor, truth: Tensor) -> Tensor:

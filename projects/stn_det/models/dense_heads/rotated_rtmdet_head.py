@@ -3,11 +3,10 @@
 import torch
 from mmcv.cnn import ConvModule
 from mmdet.registry import MODELS
-from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
+from mmdet.utils import OptConfigType, OptMultiConfig
 from mmengine.model import bias_init_with_prob, normal_init
 from torch import Tensor, nn
 
-from ...errors import ConfigError
 from ..task_modules.oriented_point_coder import elongation
 from .oriented_dense_head import OrientedDenseHead
 
@@ -38,16 +37,14 @@ class RotatedRTMDetSepBNHead(OrientedDenseHead):
         assigner: config of the assigner.
         loss_cls: config of the classification loss on (label, quality) targets.
         loss_bbox: config of the box loss, weighted by quality; the exact IoU by default.
-        loss_angle: config of a loss on the angle's code, or None. It takes (prediction, target, weight, avg_factor),
-            all but the last ``(K, A)``; a box that is nearly square weighs little. Needed where the angle coder has no
-            gradient through ``decode``.
+        loss_angle: config of a loss between predicted and true codes of the angle, summed over the numbers of a box, or
+            None. A box that is nearly square weighs little. Needed where the angle coder has no gradient.
         train_cfg: not used by this head; accepted as every mmdet detector passes it.
         test_cfg: ``nms_pre``, ``score_thr``, ``nms=dict(iou_threshold)``, ``max_per_img``.
         init_cfg: weight initialisation.
 
     Raises:
-        ConfigError: when the number of classes or convolutions cannot be built, or a loss on the angle's code is asked
-            of a coder that has no angle coder.
+        ConfigError: when the number of classes or convolutions cannot be built.
 
     Example:
         >>> import torch, stn_det.register
@@ -88,6 +85,7 @@ class RotatedRTMDetSepBNHead(OrientedDenseHead):
             assigner=assigner or dict(type='RotatedDynamicSoftLabelAssigner'),
             loss_cls=loss_cls or dict(type='QualityFocalLoss', use_sigmoid=True, beta=2.0),
             loss_bbox=loss_bbox or dict(type='OrientedIoULoss', mode='iou', loss_weight=2.0),
+            loss_angle=loss_angle,
             train_cfg=train_cfg,
             test_cfg=test_cfg,
             init_cfg=init_cfg,
@@ -96,29 +94,24 @@ class RotatedRTMDetSepBNHead(OrientedDenseHead):
         self.pred_kernel_size = pred_kernel_size
         self.norm_cfg = norm_cfg or dict(type='BN')
         self.act_cfg = act_cfg or dict(type='SiLU')
-        self.loss_angle = None if loss_angle is None else self._build_angle_loss(loss_angle)
         self._init_layers()
-
-    def _build_angle_loss(self, config: ConfigType) -> nn.Module:
-        if not hasattr(self.bbox_coder, 'angle_coder'):
-            raise ConfigError(
-                f'loss_angle is {dict(config)}, but bbox_coder {type(self.bbox_coder).__name__} has no angle coder; '
-                "expected one that has, such as dict(type='DistanceAnglePointCoder'), or loss_angle=None"
-            )
-        return MODELS.build(config)
 
     def _init_layers(self) -> None:
         levels = range(self.prior_generator.num_levels)
-        self.cls_convs = nn.ModuleList(self._tower() for _ in levels)
-        self.reg_convs = nn.ModuleList(self._tower() for _ in levels)
-        if self.share_conv:
-            for towers in (self.cls_convs, self.reg_convs):
-                for tower in towers[1:]:
-                    for layer, first in zip(tower.children(), towers[0].children()):
-                        layer.conv = first.conv
+        self.cls_convs = self._towers()
+        self.reg_convs = self._towers()
         self.rtm_cls = nn.ModuleList(self._last(self.num_classes) for _ in levels)
         self.rtm_reg = nn.ModuleList(self._last(4) for _ in levels)
         self.rtm_ang = nn.ModuleList(self._last(self.bbox_coder.encode_size - 4) for _ in levels)
+
+    def _towers(self) -> nn.ModuleList:
+        """A tower for each level; with shared convolutions they differ in their norms."""
+        towers = [self._tower() for _ in range(self.prior_generator.num_levels)]
+        if self.share_conv:
+            for tower in towers[1:]:
+                for layer, first in zip(tower, towers[0]):
+                    layer.conv = first.conv
+        return nn.ModuleList(towers)
 
     def _tower(self) -> nn.Sequential:
         return nn.Sequential(
@@ -145,12 +138,12 @@ class RotatedRTMDetSepBNHead(OrientedDenseHead):
             if isinstance(module, nn.Conv2d):
                 normal_init(module, std=0.01)
         point, square = torch.tensor([0.0, 0.0, 1.0]), torch.tensor([0.0, 0.0, 2.0, 2.0, 0.0])
-        code = self.bbox_coder.encode(point, square)
+        sides = self.bbox_coder.encode(point, square)[:4]
         for cls, reg, ang in zip(self.rtm_cls, self.rtm_reg, self.rtm_ang):
             nn.init.constant_(cls.bias, bias_init_with_prob(0.01))
             with torch.no_grad():
-                reg.bias.copy_(code[:4])
-                ang.bias.copy_(code[4:])
+                reg.bias.copy_(sides)
+                ang.bias.copy_(self.bbox_coder.initial_angle_code())
 
     def forward(self, x: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor]]:
         """Class logits and box codes of every level.
@@ -177,8 +170,7 @@ class RotatedRTMDetSepBNHead(OrientedDenseHead):
         """Box losses of K positive points, all weighted by quality; see the base class."""
         losses = super()._box_losses(codes, boxes, truth, weight, total)
         if self.loss_angle is not None:
-            target = self.bbox_coder.angle_coder.encode(truth[:, 4])
             # of a square nobody knows which side is the long one
-            each = (weight * elongation(truth[:, 2:4])).unsqueeze(1).expand_as(target)
-            losses['loss_angle'] = self.loss_angle(codes[:, 4:], target, weight=each, avg_factor=total)
+            error = self._angle_loss(codes, truth) * elongation(truth[:, 2:4])
+            losses['loss_angle'] = (error * weight).sum() / total
         return losses

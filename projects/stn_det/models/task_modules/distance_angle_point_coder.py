@@ -30,7 +30,7 @@ class DistanceAnglePointCoder(BaseBBoxCoder):
     centre in the frame of the image and has none.
 
     Args:
-        angle_coder: config of the coder of theta, with ``encode(theta)``, ``decode(code)`` and ``encode_size``.
+        angle_coder: config of the coder of theta; by default a vector that points into twice its direction.
         exp_on_reg: code the logarithm of the distances; the point is then always inside the decoded box. Without, the
             distances are coded as they are and may be negative, up to where a side would vanish.
     """
@@ -41,6 +41,14 @@ class DistanceAnglePointCoder(BaseBBoxCoder):
         self.exp_on_reg = exp_on_reg
         self.encode_size = 4 + self.angle_coder.encode_size
 
+    def encode_angle(self, theta: Tensor) -> Tensor:
+        """The part of the code that tells the angle, ``(..., encode_size - 4)`` of ``(...,)`` radians."""
+        return self.angle_coder.encode(theta)
+
+    def initial_angle_code(self) -> Tensor:
+        """Code of the angle ``(encode_size - 4,)`` that an untrained network should begin with."""
+        return self.angle_coder.initial_code()
+
     def encode(self, points: Tensor, boxes: Tensor) -> Tensor:
         """Numbers ``(..., 4 + A)`` of boxes ``(..., 5)`` (pixels, radians) at points ``(..., 3)`` (x, y, stride)."""
         theta = boxes[..., 4]
@@ -49,7 +57,7 @@ class DistanceAnglePointCoder(BaseBBoxCoder):
         distance = torch.cat([half + shift, half - shift], -1) / points[..., 2:3]
         if self.exp_on_reg:
             distance = distance.clamp(min=LEAST_SIDE).log()
-        return torch.cat([distance, self.angle_coder.encode(theta)], -1)
+        return torch.cat([distance, self.encode_angle(theta)], -1)
 
     def decode(self, points: Tensor, code: Tensor) -> Tensor:
         """Boxes ``(..., 5)`` (cx, cy, w, h, theta) of a code ``(..., 4 + A)`` at points ``(..., 3)``; pixels, radians.

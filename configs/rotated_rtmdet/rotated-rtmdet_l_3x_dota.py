@@ -1,0 +1,13 @@
+# DOTA-v1.0, 1024-pixel tiles, single scale, free rotation, 36 epochs. Not run by us yet: no figure is claimed.
+_base_ = [
+    '../_base_/models/rotated_rtmdet_cspnext_pafpn.py',
+    '../_base_/datasets/dotav1_rr.py',
+    '../_base_/schedules/adamw_36e_flat_cosine.py',
+    '../_base_/runtime/default.py',
+]
+train_dataloader = dict(batch_size=8, num_workers=8)  # for one GPU; with n of them 8 / n
+custom_hooks = [
+    dict(type='FiniteLossHook'),
+    # before the hooks of normal priority, so that checkpoints and evaluation see the averaged weights
+    dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.0002, update_buffers=True, priority=49),
+]
