@@ -36,7 +36,7 @@ def test_means_over_seeds_and_extra_time() -> None:
     found = comparison.summary(runs, {'plain': 10.0, 'stn-align': 12.5})
     assert found['mean']['plain'] == pytest.approx(dict(AP50=0.6, AP75=0.25, mAP=0.35, seconds_train=70.0))
     assert found['extra_ms'] == {'plain': 0.0, 'stn-align': 2.5}
-    sizes = dict.fromkeys(runs, {'parameters_M': 2.5, 'gflops': 7.0})
+    sizes = {name: {'parameters_M': 2.5, 'gflops': 7.0} for name in runs}
     row = comparison.table({'runs': runs, 'sizes': sizes, **found}).splitlines()[1].split()
     percent = ['60.0', '(50.0', '70.0)', '25.0', '(20.0', '30.0)', '35.0', '(30.0', '40.0)']
     assert row == ['plain', *percent, '10.0', '70', '2.50', '7.0']
