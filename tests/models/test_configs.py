@@ -21,7 +21,8 @@ def sample(size: int, num_classes: int = 2) -> DetDataSample:
     """One image's truth: two boxes and an ignored one."""
     data = DetDataSample(metainfo=dict(img_shape=(size, size), scale_factor=(1.0, 1.0), batch_input_shape=(size, size)))
     data.gt_instances = InstanceData(
-        bboxes=torch.tensor([[30.0, 30, 40, 12, 0.5], [70, 70, 20, 20, 0]]), labels=torch.tensor([0, min(1, num_classes - 1)])
+        bboxes=torch.tensor([[30.0, 30, 40, 12, 0.5], [70, 70, 20, 20, 0]]),
+        labels=torch.tensor([0, min(1, num_classes - 1)]),
     )
     data.ignored_instances = InstanceData(bboxes=torch.tensor([[90.0, 20, 20, 10, 0]]), labels=torch.tensor([1]))
     return data
