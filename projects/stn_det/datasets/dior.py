@@ -9,6 +9,7 @@ from .formats.dior import parse_dior
 from .formats.labelled_quad import LabelledQuad
 from .label_folder import LabelFolderDataset
 
+# In the order of mmrotate, so that the weights of one serve the other.
 DIOR_CLASSES = (
     'airplane',
     'airport',
@@ -16,9 +17,9 @@ DIOR_CLASSES = (
     'basketballcourt',
     'bridge',
     'chimney',
-    'dam',
     'expressway-service-area',
     'expressway-toll-station',
+    'dam',
     'golffield',
     'groundtrackfield',
     'harbor',
