@@ -7,7 +7,7 @@ custom_imports = dict(imports=['stn_det.register'], allow_failed_imports=False)
 # The bridge comes first: with an mmcv that has no compiled operators, mmdet cannot be imported before it stands.
 from . import mmcv_bridge
 from . import engine, evaluation, models, registry, structures
-from .datasets import dota, rotated_coco, transforms
+from .datasets import dior, dota, hrsc, rotated_coco, transforms
 from .engine.resume import allow_mmengine_checkpoints
 from .visualization import visualizer
 # isort: on
@@ -15,9 +15,11 @@ from .visualization import visualizer
 allow_mmengine_checkpoints()
 
 __all__ = [
+    'dior',
     'dota',
     'engine',
     'evaluation',
+    'hrsc',
     'mmcv_bridge',
     'models',
     'registry',

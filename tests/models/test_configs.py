@@ -17,11 +17,12 @@ CONFIGS = sorted(
 )
 
 
-def sample(size: int) -> DetDataSample:
+def sample(size: int, num_classes: int = 2) -> DetDataSample:
     """One image's truth: two boxes and an ignored one."""
     data = DetDataSample(metainfo=dict(img_shape=(size, size), scale_factor=(1.0, 1.0), batch_input_shape=(size, size)))
     data.gt_instances = InstanceData(
-        bboxes=torch.tensor([[30.0, 30, 40, 12, 0.5], [70, 70, 20, 20, 0]]), labels=torch.tensor([0, 1])
+        bboxes=torch.tensor([[30.0, 30, 40, 12, 0.5], [70, 70, 20, 20, 0]]),
+        labels=torch.tensor([0, min(1, num_classes - 1)]),
     )
     data.ignored_instances = InstanceData(bboxes=torch.tensor([[90.0, 20, 20, 10, 0]]), labels=torch.tensor([1]))
     return data
@@ -50,14 +51,15 @@ def test_config_builds_trains_and_predicts(path: Path) -> None:
     classes = config.train_dataloader.dataset.get('metainfo', {}).get('classes')
     assert classes is None or len(classes) == detector.bbox_head.num_classes
     size = 128
+    truth = [sample(size, detector.bbox_head.num_classes) for _ in range(2)]
     inputs = torch.rand(2, 3, size, size)
     if config.model.type == 'TwoStreamDetector':
         inputs = (inputs, torch.rand(2, 3, size, size))
-    losses = model.train()(inputs, [sample(size), sample(size)], mode='loss')
+    losses = model.train()(inputs, truth, mode='loss')
     total, _ = model.parse_losses(losses)
     total.backward()
     assert torch.isfinite(total)
-    results = model.eval()(inputs, [sample(size), sample(size)], mode='predict')
+    results = model.eval()(inputs, truth, mode='predict')
     assert results[0].pred_instances.bboxes.shape[-1] == 5
 
 
