@@ -7,7 +7,12 @@ from .fusion import AddFusion, ConcatFusion
 from .losses import GaussianBoxLoss, OrientedIoULoss
 from .necks import AlignedFPN, STNAlignNeck, STNGlobalNeck
 from .stn import CrossSensorAlign, LocalizationNetwork, OrientationLocalizer, SpatialTransformer
-from .task_modules import OrientedPointCoder, RotatedTaskAlignedAssigner
+from .task_modules import (
+    DeltaXYWHTRBBoxCoder,
+    OrientedPointCoder,
+    RBboxOverlaps2D,
+    RotatedTaskAlignedAssigner,
+)
 
 __all__ = [
     'AddFusion',
@@ -15,6 +20,7 @@ __all__ = [
     'AlignedSingleStageDetector',
     'ConcatFusion',
     'CrossSensorAlign',
+    'DeltaXYWHTRBBoxCoder',
     'GaussianBoxLoss',
     'LocalizationNetwork',
     'OrientationLocalizer',
@@ -23,6 +29,7 @@ __all__ = [
     'OrientedPointHead',
     'OrientedTTAModel',
     'PairedDetDataPreprocessor',
+    'RBboxOverlaps2D',
     'RotatedTaskAlignedAssigner',
     'STNAlignNeck',
     'STNDetector',
