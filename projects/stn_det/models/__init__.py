@@ -8,7 +8,10 @@ from .losses import GaussianBoxLoss, OrientedIoULoss
 from .necks import AlignedFPN, STNAlignNeck, STNGlobalNeck
 from .stn import CrossSensorAlign, LocalizationNetwork, OrientationLocalizer, SpatialTransformer
 from .task_modules import (
+    ChunkedMaxIoUAssigner,
+    DeltaXYWHTHBBoxCoder,
     DeltaXYWHTRBBoxCoder,
+    MidpointOffsetCoder,
     OrientedPointCoder,
     RBboxOverlaps2D,
     RotatedTaskAlignedAssigner,
@@ -18,11 +21,14 @@ __all__ = [
     'AddFusion',
     'AlignedFPN',
     'AlignedSingleStageDetector',
+    'ChunkedMaxIoUAssigner',
     'ConcatFusion',
     'CrossSensorAlign',
+    'DeltaXYWHTHBBoxCoder',
     'DeltaXYWHTRBBoxCoder',
     'GaussianBoxLoss',
     'LocalizationNetwork',
+    'MidpointOffsetCoder',
     'OrientationLocalizer',
     'OrientedIoULoss',
     'OrientedPointCoder',
