@@ -1,7 +1,7 @@
 """Modules that mmdet builds from configs; importing this room registers them."""
 
 from .data_preprocessors import PairedDetDataPreprocessor
-from .dense_heads import OrientedPointHead
+from .dense_heads import OrientedPointHead, OrientedRPNHead, RotatedRPNHead
 from .detectors import AlignedSingleStageDetector, OrientedTTAModel, STNDetector, TwoStreamDetector
 from .fusion import AddFusion, ConcatFusion
 from .losses import GaussianBoxLoss, OrientedIoULoss
@@ -33,9 +33,11 @@ __all__ = [
     'OrientedIoULoss',
     'OrientedPointCoder',
     'OrientedPointHead',
+    'OrientedRPNHead',
     'OrientedTTAModel',
     'PairedDetDataPreprocessor',
     'RBboxOverlaps2D',
+    'RotatedRPNHead',
     'RotatedTaskAlignedAssigner',
     'STNAlignNeck',
     'STNDetector',

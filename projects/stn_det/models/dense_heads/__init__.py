@@ -1,5 +1,7 @@
-"""Dense heads that predict oriented boxes."""
+"""Dense heads that predict or propose oriented boxes."""
 
 from .oriented_point_head import OrientedPointHead
+from .oriented_rpn_head import OrientedRPNHead
+from .rotated_rpn_head import RotatedRPNHead
 
-__all__ = ['OrientedPointHead']
+__all__ = ['OrientedPointHead', 'OrientedRPNHead', 'RotatedRPNHead']
