@@ -6,6 +6,11 @@ from .detectors import AlignedSingleStageDetector, OrientedTTAModel, STNDetector
 from .fusion import AddFusion, ConcatFusion
 from .losses import GaussianBoxLoss, OrientedIoULoss
 from .necks import AlignedFPN, STNAlignNeck, STNGlobalNeck
+from .roi_heads import (
+    OrientedStandardRoIHead,
+    RotatedShared2FCBBoxHead,
+    RotatedSingleRoIExtractor,
+)
 from .stn import CrossSensorAlign, LocalizationNetwork, OrientationLocalizer, SpatialTransformer
 from .task_modules import (
     ChunkedMaxIoUAssigner,
@@ -34,10 +39,13 @@ __all__ = [
     'OrientedPointCoder',
     'OrientedPointHead',
     'OrientedRPNHead',
+    'OrientedStandardRoIHead',
     'OrientedTTAModel',
     'PairedDetDataPreprocessor',
     'RBboxOverlaps2D',
     'RotatedRPNHead',
+    'RotatedShared2FCBBoxHead',
+    'RotatedSingleRoIExtractor',
     'RotatedTaskAlignedAssigner',
     'STNAlignNeck',
     'STNDetector',
