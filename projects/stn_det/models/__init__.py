@@ -8,6 +8,8 @@ from .losses import GaussianBoxLoss, OrientedIoULoss
 from .necks import AlignedFPN, STNAlignNeck, STNGlobalNeck
 from .roi_heads import (
     OrientedStandardRoIHead,
+    RoIHeading,
+    RoITransRoIHead,
     RotatedShared2FCBBoxHead,
     RotatedSingleRoIExtractor,
 )
@@ -43,6 +45,8 @@ __all__ = [
     'OrientedTTAModel',
     'PairedDetDataPreprocessor',
     'RBboxOverlaps2D',
+    'RoIHeading',
+    'RoITransRoIHead',
     'RotatedRPNHead',
     'RotatedShared2FCBBoxHead',
     'RotatedSingleRoIExtractor',
