@@ -224,3 +224,13 @@ def test_the_oriented_head_is_one_of_six_numbers() -> None:
     head = build()
     assert isinstance(head, OrientedRPNHead)
     assert [tuple(level.shape) for level in head(features(2))[1]] == [(2, 18, 16, 16), (2, 18, 8, 8)]
+
+
+def test_proposals_before_and_after_suppression_are_bounded() -> None:
+    head = build()
+    outs = head(features())
+    counts = {}
+    for nms_pre, limit in ((10, 100), (-1, 100_000), (-1, 7)):
+        cfg = ConfigDict(nms_pre=nms_pre, max_per_img=limit, nms=dict(iou_threshold=1.0))
+        counts[nms_pre, limit] = len(head.predict_by_feat(*outs, batch_img_metas=[META], cfg=cfg)[0])
+    assert counts == {(10, 100): 20, (-1, 100_000): 3 * (16**2 + 8**2), (-1, 7): 7}

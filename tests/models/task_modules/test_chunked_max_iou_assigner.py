@@ -49,14 +49,21 @@ def test_equal_to_mmdet_for_any_chunk(options: dict, max_pairs: int) -> None:
     assert torch.equal(ours.labels, theirs.labels)
 
 
-def test_ignored_priors_bear_no_loss_with_and_without_objects() -> None:
+def test_background_in_ignored_regions_bears_no_loss_with_and_without_objects() -> None:
     priors = InstanceData(priors=torch.tensor([[0.0, 0, 10, 10], [0, 0, 30, 30], [60, 60, 70, 70]]))
     region = InstanceData(bboxes=torch.tensor([[0.0, 0, 16, 16]]))  # all of the first prior, 28 % of the second
     assigner = build(ignore_iof_thr=0.5)
     assert assigner.assign(priors, instances(torch.zeros(0, 4)), region).gt_inds.tolist() == [-1, 0, 0]
-    truth = instances(torch.tensor([[0.0, 0, 10, 10], [60, 60, 70, 70]]))
-    assert assigner.assign(priors, truth, region).gt_inds.tolist() == [-1, 0, 2]
-    assert build().assign(priors, truth, region).gt_inds.tolist() == [1, 0, 2]  # switched off
+    truth = instances(torch.tensor([[60.0, 60, 70, 70]]))
+    assert assigner.assign(priors, truth, region).gt_inds.tolist() == [-1, 0, 1]
+    assert build().assign(priors, truth, region).gt_inds.tolist() == [0, 0, 1]  # switched off
+
+
+def test_an_object_in_an_ignored_region_keeps_its_priors() -> None:
+    priors = InstanceData(priors=torch.tensor([[0.0, 0, 10, 10], [2, 2, 8, 8]]))
+    region = InstanceData(bboxes=torch.tensor([[0.0, 0, 16, 16]]))
+    truth = instances(torch.tensor([[0.0, 0, 10, 11]]))
+    assert build(ignore_iof_thr=0.5).assign(priors, truth, region).gt_inds.tolist() == [1, -1]
 
 
 def test_a_box_claims_no_prior_that_it_does_not_touch() -> None:

@@ -34,8 +34,8 @@ class RotatedRPNHead(RPNHead):
         loss_bbox: config of the loss on codes.
         train_cfg: ``assigner``, ``sampler``, ``allowed_border`` (pixels that an anchor may reach beyond the image to
             bear a loss; negative for any).
-        test_cfg: ``nms_pre`` boxes of a level before suppression, ``nms=dict(type='nms', iou_threshold)`` within a
-            level, ``max_per_img`` proposals, ``min_bbox_size``: least side in pixels.
+        test_cfg: ``nms_pre`` boxes of a level before suppression (all for -1), ``nms=dict(type='nms', iou_threshold)``
+            within a level, ``max_per_img`` proposals, ``min_bbox_size``: least side in pixels.
         init_cfg: weight initialisation.
 
     Raises:
@@ -225,8 +225,9 @@ class RotatedRPNHead(RPNHead):
         parts = []
         for number, (anchors, logits, codes) in enumerate(levels):
             candidates = _inside(anchors, meta['img_shape'], -1).nonzero()[:, 0]
-            best = logits[candidates].topk(min(cfg.get('nms_pre', 2000), candidates.numel())).indices
-            chosen = candidates[best]
+            limit = cfg.get('nms_pre', 2000)
+            number_kept = min(limit, candidates.numel()) if limit > 0 else candidates.numel()
+            chosen = candidates[logits[candidates].topk(number_kept).indices]
             boxes = self.bbox_coder.decode(anchors[chosen], codes[chosen], max_shape=meta['img_shape'])
             parts.append((boxes, logits[chosen].sigmoid(), torch.full_like(chosen, number)))
         boxes, scores, level = (torch.cat(column) for column in zip(*parts))

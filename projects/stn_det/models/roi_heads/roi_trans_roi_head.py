@@ -77,12 +77,14 @@ class RoITransRoIHead(CascadeRoIHead):
         self._check_coders()
 
     def _check_coders(self) -> None:
-        for head in self.bbox_head[1:] if self.heading is not None else ():
-            coder = head.bbox_coder
-            if not coder.proj_xy or (self.heading.num_turns == 4 and not coder.edge_swap):
+        if self.heading is None:
+            return
+        for head in self.bbox_head[1:]:
+            along, swaps = (getattr(head.bbox_coder, name, False) for name in ('proj_xy', 'edge_swap'))
+            if not along or (self.heading.num_turns == 4 and not swaps):
                 raise ConfigError(
-                    f'a heading of {self.heading.num_turns} turns needs coders of the oriented stages with proj_xy=True'
-                    f' and, for 4 turns, edge_swap=True; got proj_xy={coder.proj_xy}, edge_swap={coder.edge_swap}'
+                    f'a heading of {self.heading.num_turns} turns needs coders of the oriented stages with '
+                    f'proj_xy=True and, for 4 turns, edge_swap=True; got proj_xy={along}, edge_swap={swaps}'
                 )
 
     def init_bbox_head(self, bbox_roi_extractor: list[ConfigType], bbox_head: list[ConfigType]) -> None:

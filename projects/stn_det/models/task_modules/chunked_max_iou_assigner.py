@@ -29,16 +29,17 @@ class ChunkedMaxIoUAssigner(BaseAssigner):
     The rule is that of mmdet's ``MaxIoUAssigner``, from "Faster R-CNN: Towards Real-Time Object Detection with Region
     Proposal Networks" https://arxiv.org/abs/1506.01497: a prior whose largest overlap is at least ``pos_iou_thr`` is
     positive, one below ``neg_iou_thr`` negative, one between bears no loss; then each box claims its best priors, the
-    later box where two claim the same. Two things differ. Overlaps are computed for some boxes at a time, so 3,000
-    objects and 250,000 anchors need no more memory than ten objects. And priors in regions to ignore bear no loss even
-    if the image has no object, nor does a box claim priors that do not touch it at all.
+    later box where two claim the same. Three things differ. Overlaps are computed for some boxes at a time, so 3,000
+    objects and 250,000 anchors need no more memory than twenty objects. Regions to ignore take the loss from background
+    only, also in images without objects: an object beside or inside such a region keeps its priors. And a box claims no
+    prior that does not touch it at all.
 
     Args:
         pos_iou_thr: Least overlap of a positive prior.
         neg_iou_thr: Overlap below which a prior is negative, or the two ends of that range.
         min_pos_iou: Least overlap of a prior that is claimed by a box.
         gt_max_assign_all: Whether a box claims all priors that tie for the best, or the first of them.
-        ignore_iof_thr: A prior with more than this part of its area in a region to ignore bears no loss; negative
+        ignore_iof_thr: Background with more than this part of its area in a region to ignore bears no loss; negative
             values switch that off.
         match_low_quality: Whether boxes claim their best priors at all.
         iou_calculator: Overlaps of boxes with priors; 'RBboxOverlaps2D' for oriented ones.
@@ -104,8 +105,7 @@ class ChunkedMaxIoUAssigner(BaseAssigner):
         """
         priors, boxes = get_box_tensor(pred_instances.priors), get_box_tensor(gt_instances.bboxes)
         labels = gt_instances.labels
-        ignored = self._ignored(priors, gt_instances_ignore)
-        found = self._match(priors, boxes, ignored)
+        found = self._match(priors, boxes)
         index = torch.full_like(found.box, -1)
         low, high = self.negatives
         index[(found.overlap >= low) & (found.overlap < high)] = 0
@@ -113,14 +113,14 @@ class ChunkedMaxIoUAssigner(BaseAssigner):
         index = torch.where(found.best_of > 0, found.best_of, index)
         if boxes.shape[0] == 0:
             index.zero_()
-        index[ignored] = -1
+        index[(index == 0) & self._ignored(priors, gt_instances_ignore)] = -1
         of_prior = torch.full_like(index, -1)
         positive = index > 0
         of_prior[positive] = labels[index[positive] - 1]
         return AssignResult(boxes.shape[0], index, found.overlap.clamp(min=0), labels=of_prior)
 
-    def _match(self, priors: Tensor, boxes: Tensor, ignored: Tensor) -> _Matches:
-        """Runs through the boxes in chunks; ignored priors overlap by -1."""
+    def _match(self, priors: Tensor, boxes: Tensor) -> _Matches:
+        """Runs through the boxes in chunks; without boxes the overlaps are -1."""
         number = priors.shape[0]
         overlap = priors.new_full((number,), -1.0, dtype=torch.float32)
         box = torch.zeros_like(overlap, dtype=torch.long)
@@ -130,7 +130,6 @@ class ChunkedMaxIoUAssigner(BaseAssigner):
         rows = max(1, self.max_pairs // number)
         for start in range(0, boxes.shape[0], rows):
             pairs = self.iou_calculator(boxes[start : start + rows], priors).float()
-            pairs.masked_fill_(ignored, -1.0)
             largest, which = pairs.max(0)
             better = largest > overlap
             overlap = torch.where(better, largest, overlap)
