@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
@@ -33,6 +33,12 @@ def trained(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
+def numbers_of_classes(detector: ConfigDict) -> set[int]:
+    """Of all heads of a detector that end in classes."""
+    heads = detector.get('roi_head', detector).bbox_head
+    return {head.num_classes for head in (heads if isinstance(heads, list) else [heads])}
+
+
 def test_there_are_configs() -> None:
     assert CONFIGS
 
@@ -49,9 +55,9 @@ def test_config_builds_trains_and_predicts(path: Path) -> None:
     optimizer = build_optim_wrapper(model, config.optim_wrapper).optimizer
     assert sum(len(group['params']) for group in optimizer.param_groups) == len(trained(model))
     classes = config.train_dataloader.dataset.get('metainfo', {}).get('classes')
-    assert classes is None or len(classes) == detector.bbox_head.num_classes
+    assert classes is None or {len(classes)} == numbers_of_classes(detector)
     size = 128
-    truth = [sample(size, detector.bbox_head.num_classes) for _ in range(2)]
+    truth = [sample(size, max(numbers_of_classes(detector))) for _ in range(2)]
     inputs = torch.rand(2, 3, size, size)
     if config.model.type == 'TwoStreamDetector':
         inputs = (inputs, torch.rand(2, 3, size, size))

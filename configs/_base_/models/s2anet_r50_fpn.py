@@ -1,7 +1,8 @@
 # S2A-Net on ResNet-50 with FPN on strides 8 to 128, settings as published: https://arxiv.org/abs/2008.09397
 num_classes = 15
 assigner = dict(
-    type='RotatedMaxIoUAssigner',
+    type='ChunkedMaxIoUAssigner',
+    iou_calculator=dict(type='RBboxOverlaps2D'),
     pos_iou_thr=0.5,
     neg_iou_thr=0.4,
     min_pos_iou=0.0,

@@ -2,7 +2,14 @@
 
 from .backbones import LargeKernelCSPNeXt
 from .data_preprocessors import PairedDetDataPreprocessor
-from .dense_heads import OrientedAlignHead, OrientedPointHead, RotatedRTMDetSepBNHead, S2AHead
+from .dense_heads import (
+    OrientedAlignHead,
+    OrientedPointHead,
+    OrientedRPNHead,
+    RotatedRPNHead,
+    RotatedRTMDetSepBNHead,
+    S2AHead,
+)
 from .detectors import AlignedSingleStageDetector, OrientedTTAModel, STNDetector, TwoStreamDetector
 from .fusion import AddFusion, ConcatFusion
 from .losses import (
@@ -15,20 +22,29 @@ from .losses import (
     SmoothFocalLoss,
 )
 from .necks import AlignedFPN, STNAlignNeck, STNGlobalNeck
+from .roi_heads import (
+    OrientedStandardRoIHead,
+    RoIHeading,
+    RoITransRoIHead,
+    RotatedShared2FCBBoxHead,
+    RotatedSingleRoIExtractor,
+)
 from .stn import CrossSensorAlign, LocalizationNetwork, OrientationLocalizer, SpatialTransformer
 from .task_modules import (
     ACMCoder,
+    ChunkedMaxIoUAssigner,
     CSLCoder,
+    DeltaXYWHTHBBoxCoder,
     DeltaXYWHTRBBoxCoder,
     DFLAngleCoder,
     DistanceAnglePointCoder,
     HausdorffCost,
+    MidpointOffsetCoder,
     OrientedPointCoder,
     PSCCoder,
     PseudoAngleCoder,
     RBboxOverlaps2D,
     RotatedDynamicSoftLabelAssigner,
-    RotatedMaxIoUAssigner,
     RotatedTaskAlignedAssigner,
 )
 
@@ -38,10 +54,12 @@ __all__ = [
     'AlignedFPN',
     'AlignedSingleStageDetector',
     'CSLCoder',
+    'ChunkedMaxIoUAssigner',
     'ConcatFusion',
     'ConvexGIoULoss',
     'CrossSensorAlign',
     'DFLAngleCoder',
+    'DeltaXYWHTHBBoxCoder',
     'DeltaXYWHTRBBoxCoder',
     'DistanceAnglePointCoder',
     'GaussianBoxLoss',
@@ -50,20 +68,27 @@ __all__ = [
     'KFLoss',
     'LargeKernelCSPNeXt',
     'LocalizationNetwork',
+    'MidpointOffsetCoder',
     'OrientationLocalizer',
     'OrientedAlignHead',
     'OrientedIoULoss',
     'OrientedPointCoder',
     'OrientedPointHead',
+    'OrientedRPNHead',
+    'OrientedStandardRoIHead',
     'OrientedTTAModel',
     'PSCCoder',
     'PairedDetDataPreprocessor',
     'PeriodicL1Loss',
     'PseudoAngleCoder',
     'RBboxOverlaps2D',
+    'RoIHeading',
+    'RoITransRoIHead',
     'RotatedDynamicSoftLabelAssigner',
-    'RotatedMaxIoUAssigner',
+    'RotatedRPNHead',
     'RotatedRTMDetSepBNHead',
+    'RotatedShared2FCBBoxHead',
+    'RotatedSingleRoIExtractor',
     'RotatedTaskAlignedAssigner',
     'S2AHead',
     'STNAlignNeck',

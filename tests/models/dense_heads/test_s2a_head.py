@@ -253,8 +253,12 @@ def test_assigners_of_mmdet_serve_too() -> None:
     rule = dict(pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0.01)
     plain = build(
         train_cfg=ConfigDict(
-            fam_cfg=dict(assigner=dict(type='RotatedMaxIoUAssigner', **rule)),
-            odm_cfg=dict(assigner=dict(type='RotatedMaxIoUAssigner', **rule)),
+            fam_cfg=dict(
+                assigner=dict(type='ChunkedMaxIoUAssigner', iou_calculator=dict(type='RBboxOverlaps2D'), **rule)
+            ),
+            odm_cfg=dict(
+                assigner=dict(type='ChunkedMaxIoUAssigner', iou_calculator=dict(type='RBboxOverlaps2D'), **rule)
+            ),
         )
     )
     theirs = dict(type='MaxIoUAssigner', iou_calculator=dict(type='RBboxOverlaps2D'), **rule)

@@ -3,6 +3,8 @@
 from .oriented_align_head import OrientedAlignHead
 from .oriented_dense_head import OrientedDenseHead
 from .oriented_point_head import OrientedPointHead
+from .oriented_rpn_head import OrientedRPNHead
+from .rotated_rpn_head import RotatedRPNHead
 from .rotated_rtmdet_head import RotatedRTMDetSepBNHead
 from .s2a_head import S2AHead
 
@@ -10,6 +12,8 @@ __all__ = [
     'OrientedAlignHead',
     'OrientedDenseHead',
     'OrientedPointHead',
+    'OrientedRPNHead',
+    'RotatedRPNHead',
     'RotatedRTMDetSepBNHead',
     'S2AHead',
 ]

@@ -294,7 +294,13 @@ def _cell_strides(generator: nn.Module) -> tuple[int, ...]:
 
 def _assigners(train_cfg: ConfigType) -> dict[str, object]:
     """The assigner of each module."""
-    default = dict(type='RotatedMaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4, ignore_iof_thr=0.4)
+    default = dict(
+        type='ChunkedMaxIoUAssigner',
+        pos_iou_thr=0.5,
+        neg_iou_thr=0.4,
+        ignore_iof_thr=0.4,
+        iou_calculator=dict(type='RBboxOverlaps2D'),
+    )
     assigners = {}
     for stage in STAGES:
         cfg = train_cfg.get(f'{stage}_cfg', {})
