@@ -65,7 +65,7 @@ def test_published_setting_is_the_default() -> None:
     assert head.strides == (8, 16, 32, 64, 128)
     assert head._anchors([torch.zeros(1, 1, 1, 1)] * 5)[1][0].tolist() == [8, 8, 64, 64, 0]
     assert (head.loss_odm_cls.gamma, head.loss_odm_cls.alpha, head.loss_odm_bbox.beta) == (2.0, 0.25, 1 / 9)
-    assert all(assigner.pos_iou_thr == 0.5 and assigner.neg_iou_thr == 0.4 for assigner in head.assigners.values())
+    assert all(assigner.pos_iou_thr == 0.5 and assigner.negatives == (0.0, 0.4) for assigner in head.assigners.values())
 
 
 def test_refined_boxes_are_the_anchors_moved_by_the_first_module() -> None:
