@@ -51,7 +51,8 @@ def main() -> None:
     weights = fetch_mobilenetv2(folder / 'mobilenet_v2.pth').resolve()
     stems = {variant: VARIANTS[variant].format(STEMS[kind]) for variant in options.variants}
     models = {}
-    for seed in range(options.seeds):
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    for seed in seeds:
         for variant, stem in stems.items():
             config = configure(stem, data, weights, seed, options.epochs)
             run = f'{variant} ({seed})'
@@ -61,7 +62,7 @@ def main() -> None:
         max_images=None if kind == 'scenes' else options.val_images, out_dir=folder / 'distortion',
     )  # fmt: skip
     found = report.record['families']['rotation']['models']
-    firsts = {variant: models[f'{variant} (0)'] for variant in options.variants}
+    firsts = {variant: models[f'{variant} ({seeds[0]})'] for variant in options.variants}
     record = {
         'data': kind, 'train_images': options.train_images, 'val_images': options.val_images, 'epochs': options.epochs,
         'configs': stems, 'scenes': SCENES.to_dict() if kind == 'scenes' else None,
@@ -72,7 +73,7 @@ def main() -> None:
     }  # fmt: skip
     print(table(record['mAP']))
     if 'stn' in options.variants:
-        print(draw(*models['stn (0)'], folder / 'upright.jpg'))
+        print(draw(*firsts['stn'], folder / 'upright.jpg'))
     print(write_record(options.name or name, record))
 
 
@@ -85,6 +86,7 @@ def command_line() -> argparse.Namespace:
     parser.add_argument('--val-images', type=int, help='default: 120 scenes, or 100 images of HIT-UAV')
     parser.add_argument('--epochs', type=int, default=12)
     parser.add_argument('--seeds', type=int, default=2, help='number of seeds (default: %(default)s)')
+    parser.add_argument('--first-seed', type=int, default=0, help='of those seeds; give the record a name of its own')
     parser.add_argument('--variants', nargs='+', choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument('--name', help='of the record')
     options = parser.parse_args()

@@ -9,7 +9,8 @@ model = dict(
         type='SpatialTransformer',
         family='rotation',
         localizer=None,
-        orientation=dict(type='OrientationLocalizer', num_orientations=16),
+        # Margin: of 150 upright scenes kept for this choice it turned none; at 6 it turned 2 %, at 0 13 %.
+        orientation=dict(type='OrientationLocalizer', num_orientations=16, margin=8.0),
         thumbnail=64,  # pixels
     ),
     signals=[dict(type='PriorSignal')],
@@ -18,6 +19,7 @@ model = dict(
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'transformer': dict(lr_mult=5)}))
 custom_hooks = [
     *_base_.custom_hooks,
+    dict(type='WarpWarmupHook', share=1.0),  # training images stand right: the detector need not see errors
     dict(type='WarpGuardHook'),
     dict(type='WarpPictureHook', num_images=2, turns=(0, 60, 150)),
 ]

@@ -1,6 +1,8 @@
 # Both: images turned by any angle in training, and a spatial transformer that is told by how much they were turned.
 _base_ = './stn-turn_oriented-point-le90_mobilenetv2_fpn_12e_upright-scenes.py'
-model = dict(signals=[dict(type='MetadataSignal')])
+# no margin: the detector knows turned images, and no turn is likelier than another
+model = dict(transformer=dict(orientation=dict(margin=0.0)), signals=[dict(type='MetadataSignal')])
+custom_hooks = [hook for hook in _base_.custom_hooks if hook['type'] != 'WarpWarmupHook']  # they do not stand right
 train_pipeline = [
     dict(type='LoadCheckedImage'),
     dict(type='LoadAnnotations', with_bbox=True, box_type='qbox'),

@@ -8,7 +8,7 @@ model = dict(
         type='SpatialTransformer',
         family='rotation',
         localizer=None,
-        orientation=dict(type='OrientationLocalizer', num_orientations=16),
+        orientation=dict(type='OrientationLocalizer', num_orientations=16, margin=8.0),
         thumbnail=64,  # pixels
     ),
     signals=[dict(type='PriorSignal')],
@@ -16,6 +16,7 @@ model = dict(
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'transformer': dict(lr_mult=4)}))  # 2e-3 for the localiser
 custom_hooks = [
     *_base_.custom_hooks,
+    dict(type='WarpWarmupHook', share=1.0),  # training images stand right: the detector need not see errors
     dict(type='WarpGuardHook'),
     dict(type='WarpPictureHook', num_images=2, turns=(0, 60, 150)),
 ]

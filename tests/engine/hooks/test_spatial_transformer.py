@@ -54,6 +54,16 @@ def test_a_resumed_run_goes_on_where_it_was_and_the_end_releases():
     assert not runner.model.transformer.frozen
 
 
+def test_validation_sees_the_transformer_and_training_goes_on_without():
+    hook, runner = WarpWarmupHook(share=1), SimpleNamespace(model=Model(), iter=4, max_iters=10)
+    hook.before_train(runner)
+    hook.before_train_iter(runner, 0)
+    hook.before_val_epoch(runner)
+    assert not runner.model.transformer.frozen
+    hook.before_train_iter(runner, 0)
+    assert runner.model.transformer.frozen
+
+
 def test_a_model_without_transformer_is_refused():
     with pytest.raises(ConfigError, match='Linear has no spatial transformer'):
         WarpWarmupHook(iters=3).before_train(SimpleNamespace(model=nn.Linear(1, 1)))

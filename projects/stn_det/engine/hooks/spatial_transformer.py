@@ -23,11 +23,13 @@ ADVICE = (
 class WarpWarmupHook(Hook):
     """Keeps the spatial transformer out of the way while the rest of a model begins to learn.
 
-    While frozen the model sees images as they are; the signals that teach the pose go on.
+    While frozen the model sees images as they are; the signals that teach the pose go on. Validation sees the
+    transformer at work.
 
     Args:
         iters: Iterations for which ``model.transformer`` is frozen.
-        share: The same as a part of all iterations, in place of ``iters``.
+        share: The same as a part of all iterations, in place of ``iters``; 1 for a detector that is trained as if it
+            had no transformer, on images that stand right, with one that learns beside it.
 
     Raises:
         ConfigError: If not one of both is given, or it is out of range, or, when training starts, the model has no
@@ -61,6 +63,14 @@ class WarpWarmupHook(Hook):
             data_batch: not used.
         """
         self.transformer.frozen = runner.iter < self.iters
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Release, so that what is validated is what would be used.
+
+        Args:
+            runner: not used.
+        """
+        self.transformer.frozen = False
 
     def after_train(self, runner: Runner) -> None:
         """Release, so that what follows training sees the transformer at work.
