@@ -8,7 +8,7 @@ model = dict(
         type='SpatialTransformer',
         family='rotation',
         localizer=None,
-        orientation=dict(type='OrientationLocalizer', num_orientations=16, margin=8.0),
+        orientation=dict(type='OrientationLocalizer', num_orientations=16, margin=4.0),
         thumbnail=64,  # pixels
     ),
     signals=[dict(type='PriorSignal')],
