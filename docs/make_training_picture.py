@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-WIDTH = 1600  # pixels
+WIDTH = 1300  # pixels
 GAP = 6  # pixels between the rows, as between those of the hook
 
 
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=Path(__file__).parent / 'images' / 'training.jpg')
     options = parser.parse_args()
     picture = np.concatenate(rows(options.folder, options.epochs))[:-GAP]
-    cv2.imwrite(str(options.out), picture, [cv2.IMWRITE_JPEG_QUALITY, 82])
+    cv2.imwrite(str(options.out), picture, [cv2.IMWRITE_JPEG_QUALITY, 76])
     print(options.out)
 
 
