@@ -9,13 +9,13 @@ model = dict(
         type='SpatialTransformer',
         family='rotation',
         localizer=None,
-        # The least of 0, 2, 3, 4, 6 and 8 that cost no upright image of 150 scenes kept for this choice (NOTES.md).
+        # the least of 0, 2, 3, 4, 6, 8 that cost no mAP on upright scenes kept for this choice: benchmarks/NOTES.md
         orientation=dict(type='OrientationLocalizer', num_orientations=16, margin=4.0),
         thumbnail=64,  # pixels
     ),
     signals=[dict(type='PriorSignal')],
 )
-# Alone, on images like these, a localiser learns most at a learning rate of 2e-3, five times the detector's.
+# 2e-3 for the localiser, see benchmarks/NOTES.md.
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'transformer': dict(lr_mult=5)}))
 custom_hooks = [
     *_base_.custom_hooks,

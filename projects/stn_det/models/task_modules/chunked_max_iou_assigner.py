@@ -144,7 +144,7 @@ class ChunkedMaxIoUAssigner(BaseAssigner):
         claims = pairs == best if self.gt_max_assign_all else torch.zeros_like(pairs, dtype=torch.bool)
         claims.scatter_(1, first, True)
         claims &= (best >= self.min_pos_iou) & (best > 0)
-        # 32 bits: the memory traffic of this matrix is what assignment waits for
+        # 32 bits: half the memory of the largest matrix here
         number = torch.arange(start + 1, start + 1 + len(pairs), dtype=torch.int32, device=pairs.device)
         return torch.where(claims, number[:, None], 0).amax(0).long()
 

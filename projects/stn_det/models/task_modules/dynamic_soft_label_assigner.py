@@ -4,9 +4,8 @@ import torch
 from mmdet.registry import TASK_UTILS
 from torch import Tensor
 
-from ...errors import ConfigError
 from ...ops import box_iou_rotated
-from .point_assignment import PointAssignment, box_chunks, points_inside, points_inside_any
+from .point_assignment import PointAssigner, box_chunks, points_inside
 
 # An overlap below this costs as much as this one: boxes that do not touch have a finite cost.
 LEAST_IOU = 1e-7
@@ -17,7 +16,7 @@ LEAST_LOG = -100.0
 
 
 @TASK_UTILS.register_module()
-class RotatedDynamicSoftLabelAssigner:
+class RotatedDynamicSoftLabelAssigner(PointAssigner):
     """Gives every oriented box as many points as predict it well, those that cost least.
 
     The cost of point p for box g is the sum of
@@ -51,50 +50,26 @@ class RotatedDynamicSoftLabelAssigner:
     def __init__(
         self, topk: int = 13, iou_weight: float = 3.0, soft_center_radius: float = 3.0, min_extent: float = 1.0
     ) -> None:
-        if topk < 1:
-            raise ConfigError(f'topk is {topk}; expected at least 1')
-        self.topk = topk
+        super().__init__(topk, min_extent)
         self.iou_weight = iou_weight
         self.soft_center_radius = soft_center_radius
-        self.min_extent = min_extent
 
-    @torch.no_grad()
-    def assign(
-        self, points: Tensor, pred_boxes: Tensor, pred_scores: Tensor, boxes: Tensor, labels: Tensor, ignore: Tensor
-    ) -> PointAssignment:
-        """Assigns the points of one image.
-
-        Args:
-            points: ``(P, 3)`` (x, y, stride) in pixels.
-            pred_boxes: ``(P, 5)`` decoded predictions, pixels and radians.
-            pred_scores: ``(P, C)`` class probabilities in [0, 1].
-            boxes: ``(M, 5)`` truth.
-            labels: ``(M,)`` int64 classes of the truth.
-            ignore: ``(I, 5)`` regions where nothing is known.
-
-        Returns:
-            The assignment of every point.
-        """
-        num_points = points.shape[0]
-        box_index = points.new_full((num_points,), -1, dtype=torch.long)
-        quality = points.new_zeros(num_points)
-        ignored = points_inside_any(points, ignore, self.min_extent)
-        if boxes.shape[0] == 0:
-            return PointAssignment(box_index, quality, ignored)
+    def _positives(
+        self, points: Tensor, pred_boxes: Tensor, pred_scores: Tensor, boxes: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See the base class."""
         every_class = _focal(pred_scores, torch.zeros_like(pred_scores)).sum(1)
         parts = [
             self._chosen(points, pred_boxes, pred_scores, every_class, boxes[chunk], labels[chunk], chunk.start)
-            for chunk in box_chunks(boxes.shape[0], num_points)
+            for chunk in box_chunks(boxes.shape[0], points.shape[0])
         ]
         point, box, cost, iou = (torch.cat(column) for column in zip(*parts))
         order = cost.argsort(stable=True)
         point, box, iou = point[order], box[order], iou[order]
         position = torch.arange(point.numel(), device=point.device)
-        first = position.new_full((num_points,), point.numel()).scatter_reduce(0, point, position, 'amin')
+        first = position.new_full((points.shape[0],), point.numel()).scatter_reduce(0, point, position, 'amin')
         kept = first[first < point.numel()]
-        box_index[point[kept]] = box[kept]
-        quality[point[kept]] = iou[kept]
-        return PointAssignment(box_index, quality, ignored & (box_index < 0))
+        return point[kept], box[kept], iou[kept]
 
     def _chosen(
         self,

@@ -1,10 +1,13 @@
-"""What every assignment of feature-map points to oriented boxes shares: its result, and which points lie inside."""
+"""What every assignment of feature-map points to oriented boxes shares: its frame, and which points lie inside."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from ...errors import ConfigError
 
 # (point, box) pairs looked at in one go: memory is bounded whatever the number of objects and the size of the image.
 MAX_PAIRS = 1 << 22
@@ -21,6 +24,55 @@ class PointAssignment(NamedTuple):
     box_index: Tensor
     quality: Tensor
     ignored: Tensor
+
+
+class PointAssigner(ABC):
+    """Assigns the points of an image to its boxes; a subclass says which points a box gets.
+
+    Args:
+        topk: positives a box gets at most.
+        min_extent: half sides, those of regions to ignore too, are widened to this many finest strides when points
+            inside are sought.
+
+    Raises:
+        ConfigError: when topk is below 1.
+    """
+
+    def __init__(self, topk: int, min_extent: float) -> None:
+        if topk < 1:
+            raise ConfigError(f'topk is {topk}; expected at least 1')
+        self.topk, self.min_extent = topk, min_extent
+
+    @torch.no_grad()
+    def assign(
+        self, points: Tensor, pred_boxes: Tensor, pred_scores: Tensor, boxes: Tensor, labels: Tensor, ignore: Tensor
+    ) -> PointAssignment:
+        """Assigns the points of one image.
+
+        Args:
+            points: ``(P, 3)`` (x, y, stride) in pixels.
+            pred_boxes: ``(P, 5)`` decoded predictions, pixels and radians.
+            pred_scores: ``(P, C)`` class probabilities in [0, 1].
+            boxes: ``(M, 5)`` truth.
+            labels: ``(M,)`` int64 classes of the truth.
+            ignore: ``(I, 5)`` regions where nothing is known.
+
+        Returns:
+            The assignment of every point.
+        """
+        box_index = points.new_full((points.shape[0],), -1, dtype=torch.long)
+        quality = points.new_zeros(points.shape[0])
+        ignored = points_inside_any(points, ignore, self.min_extent)
+        if boxes.shape[0]:
+            point, box, asked = self._positives(points, pred_boxes, pred_scores, boxes, labels)
+            box_index[point], quality[point] = box, asked
+        return PointAssignment(box_index, quality, ignored & (box_index < 0))
+
+    @abstractmethod
+    def _positives(
+        self, points: Tensor, pred_boxes: Tensor, pred_scores: Tensor, boxes: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Positive points, each once, their boxes and the quality asked of them, each ``(K,)``; there are boxes."""
 
 
 def box_chunks(num_boxes: int, num_points: int) -> Iterator[slice]:

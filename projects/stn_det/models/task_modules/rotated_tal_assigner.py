@@ -4,13 +4,12 @@ import torch
 from mmdet.registry import TASK_UTILS
 from torch import Tensor
 
-from ...errors import ConfigError
 from ...ops import box_iou_rotated
-from .point_assignment import PointAssignment, box_chunks, points_inside, points_inside_any
+from .point_assignment import PointAssigner, box_chunks, points_inside
 
 
 @TASK_UTILS.register_module()
-class RotatedTaskAlignedAssigner:
+class RotatedTaskAlignedAssigner(PointAssigner):
     """Gives every oriented box the points that already predict it best.
 
     The alignment of point p with box g is ``score ** alpha * IoU ** beta``; among the points inside it the ``topk``
@@ -31,36 +30,13 @@ class RotatedTaskAlignedAssigner:
     """
 
     def __init__(self, topk: int = 13, alpha: float = 1.0, beta: float = 6.0, min_extent: float = 1.0) -> None:
-        if topk < 1:
-            raise ConfigError(f'topk is {topk}; expected at least 1')
-        self.topk = topk
-        self.alpha = alpha
-        self.beta = beta
-        self.min_extent = min_extent
+        super().__init__(topk, min_extent)
+        self.alpha, self.beta = alpha, beta
 
-    @torch.no_grad()
-    def assign(
-        self, points: Tensor, pred_boxes: Tensor, pred_scores: Tensor, boxes: Tensor, labels: Tensor, ignore: Tensor
-    ) -> PointAssignment:
-        """Assigns the points of one image.
-
-        Args:
-            points: ``(P, 3)`` (x, y, stride) in pixels.
-            pred_boxes: ``(P, 5)`` decoded predictions, pixels and radians.
-            pred_scores: ``(P, C)`` class probabilities in [0, 1].
-            boxes: ``(M, 5)`` truth.
-            labels: ``(M,)`` int64 classes of the truth.
-            ignore: ``(I, 5)`` regions where nothing is known.
-
-        Returns:
-            The assignment of every point.
-        """
-        num_points = points.shape[0]
-        box_index = points.new_full((num_points,), -1, dtype=torch.long)
-        quality = points.new_zeros(num_points)
-        ignored = points_inside_any(points, ignore, self.min_extent)
-        if boxes.shape[0] == 0:
-            return PointAssignment(box_index, quality, ignored)
+    def _positives(
+        self, points: Tensor, pred_boxes: Tensor, pred_scores: Tensor, boxes: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See the base class."""
         parts = [
             self._candidates(points, pred_boxes, pred_scores, boxes[chunk], labels[chunk], chunk.start)
             for chunk in box_chunks(boxes.shape[0], points.shape[0])
@@ -70,15 +46,13 @@ class RotatedTaskAlignedAssigner:
         order = iou.argsort(stable=True)
         point, box, metric, iou = point[order], box[order], metric[order], iou[order]
         position = torch.arange(point.numel(), device=point.device)
-        last = position.new_full((num_points,), -1).scatter_reduce(0, point, position, 'amax')
+        last = position.new_full((points.shape[0],), -1).scatter_reduce(0, point, position, 'amax')
         kept = last[last >= 0]
         point, box, metric, iou = point[kept], box[kept], metric[kept], iou[kept]
-        box_index[point] = box
         # The best point of a box is asked for its IoU, the others for a share in proportion to their alignment.
         best_metric = metric.new_zeros(boxes.shape[0]).scatter_reduce(0, box, metric, 'amax')
         best_iou = iou.new_zeros(boxes.shape[0]).scatter_reduce(0, box, iou, 'amax')
-        quality[point] = metric / best_metric[box].clamp(min=1e-30) * best_iou[box]
-        return PointAssignment(box_index, quality, ignored & (box_index < 0))
+        return point, box, metric / best_metric[box].clamp(min=1e-30) * best_iou[box]
 
     def _candidates(
         self, points: Tensor, pred_boxes: Tensor, pred_scores: Tensor, boxes: Tensor, labels: Tensor, first: int
