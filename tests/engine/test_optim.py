@@ -96,3 +96,41 @@ def test_float16_is_refused(toy_model, dtype):
 def test_unknown_dtype_is_refused(toy_model):
     with pytest.raises(ConfigError, match="dtype is 'int8'; expected 'bfloat16'"):
         _wrapper(toy_model, dtype='int8')
+
+
+def test_parts_are_clipped_apart(toy_model):
+    toy_model.part = torch.nn.Linear(1, 1, bias=False)
+    wrapper = _wrapper(toy_model, clip_grad={'max_norm': 1.0}, clip_apart=('part',))
+    with wrapper.optim_context(toy_model):
+        pass
+    toy_model.part.weight.grad = torch.full((1, 1), 300.0)
+    for weight in toy_model.linear.parameters():
+        weight.grad = torch.full_like(weight, 0.01)
+    before = toy_model.linear.weight.grad.clone()
+    wrapper.step()
+    assert torch.equal(toy_model.linear.weight.grad, before)
+    torch.testing.assert_close(toy_model.part.weight.grad, torch.ones(1, 1), atol=1e-4, rtol=0)
+    assert wrapper.message_hub.get_scalar('train/grad_norm_part').current() == 300.0
+    assert wrapper.message_hub.get_scalar('train/grad_norm').current() < 0.1
+
+
+def test_parts_are_found_in_a_model_that_is_wrapped(toy_model):
+    from stn_det.engine.optim import _parted
+
+    wrapped = torch.nn.Module()
+    wrapped.module = toy_model
+    assert [id(weight) for weight in _parted(wrapped, ('linear',))['linear']] == [
+        id(weight) for weight in toy_model.linear.parameters()
+    ]
+
+
+def test_a_part_that_the_model_lacks_is_refused(toy_model):
+    wrapper = _wrapper(toy_model, clip_grad={'max_norm': 1.0}, clip_apart=('transformer',))
+    expected = pytest.raises(ConfigError, match=r"names 'transformer', which holds no weights; the model has .*linear")
+    with expected, wrapper.optim_context(toy_model):
+        pass
+
+
+def test_clipping_apart_without_clipping_is_refused(toy_model):
+    with pytest.raises(ConfigError, match=r"clip_apart is \('part',\) without clip_grad"):
+        _wrapper(toy_model, clip_apart=('part',))

@@ -279,6 +279,34 @@ def test_signals_go_on_while_the_transformer_is_frozen():
     assert losses['loss_prior'].requires_grad
 
 
+def test_while_frozen_the_detector_learns_bit_for_bit_as_without_a_transformer():
+    def start(config):
+        torch.manual_seed(5)
+        model = MODELS.build(config)
+        model.init_weights()
+        return model.train()
+
+    transformer = dict(type='SpatialTransformer', localizer=SMALL, thumbnail=32)
+    wrapped = start(
+        dict(type='STNDetector', detector=PLAIN, transformer=transformer, signals=[dict(type='PriorSignal')])
+    )
+    plain = start(PLAIN)
+    wrapped.transformer.frozen = True
+    images, samples = (
+        torch.rand(2, 3, 96, 128),
+        [_sample(), _sample(((100.3, 20.7, 30, 9, 1.1), (130.0, 5, 20, 8, 0.2)))],
+    )
+    for model in (wrapped, plain):
+        losses = model.loss(images, copy.deepcopy(samples))
+        model.parse_losses(losses)[0].backward()
+    assert torch.equal(losses['loss_iou'], wrapped.loss(images, copy.deepcopy(samples))['loss_iou'])
+    inside = dict(wrapped.detector.named_parameters())
+    for name, weight in plain.named_parameters():
+        assert torch.equal(weight, inside[name]), name
+        other = inside[name].grad
+        assert weight.grad is other is None or torch.equal(weight.grad, other), name
+
+
 def test_orientations_are_taught_by_the_prior():
     transformer = dict(
         type='SpatialTransformer', family='rotation', thumbnail=32, localizer=None,

@@ -68,7 +68,8 @@ class STNDetector(BaseDetector):
             )
         super().__init__(data_preprocessor=inner if data_preprocessor is None else data_preprocessor, init_cfg=init_cfg)
         self.detector = MODELS.build(detector)
-        self.transformer = MODELS.build(transformer)
+        with torch.random.fork_rng(devices=[]):  # the detector is started as it would be without a transformer
+            self.transformer = MODELS.build(transformer)
         self.signals = torch.nn.ModuleList(MODELS.build(signal) for signal in signals or ())
         if share_layers is not None and not hasattr(self.detector, 'backbone'):
             raise ConfigError(
@@ -97,18 +98,16 @@ class STNDetector(BaseDetector):
         """
         transformed = self.transformer(batch_inputs, self.features)
         warp, images = transformed.warp.detach(), transformed.images
-        moved, lost = zip(
-            *(transform_truth(sample, warp[i], self.hbox_rule) for i, sample in enumerate(batch_data_samples))
-        )
-        losses = self.detector.loss(scale_gradient(images, self.detection_gradient), list(moved))
+        moved, lost = self._moved_truth(batch_data_samples, warp)
+        losses = self.detector.loss(scale_gradient(images, self.detection_gradient), moved)
         if not isinstance(self.detector, AlignedSingleStageDetector):  # which asks its parts itself
-            losses.update(auxiliary_losses(self.detector, list(moved)))
+            losses.update(auxiliary_losses(self.detector, moved))
         if self.signals:
             pose = self._estimate(batch_inputs) if self.transformer.frozen else tuple(transformed)[1:4]
             view = View(batch_inputs, batch_data_samples, *pose, self._estimate, self.transformer.thumbnail)
             for signal in self.signals:
                 losses.update(signal(view))
-        losses.update(_figures(warp), stn_lost=torch.stack(lost).sum().float())
+        losses.update(_figures(warp), stn_lost=lost)
         return dict(losses)
 
     def predict(
@@ -150,6 +149,13 @@ class STNDetector(BaseDetector):
         if self.share_layers is None:
             return None
         return lambda thumbnail: self.detector.backbone(thumbnail)[self.share_layers]
+
+    def _moved_truth(self, samples: list[DetDataSample], warp: Warp) -> tuple[list[DetDataSample], Tensor]:
+        """Samples in the common view, and how many objects left the frame; as they came while nothing is warped."""
+        if self.transformer.frozen:
+            return samples, torch.zeros((), device=warp.device)
+        moved, lost = zip(*(transform_truth(sample, warp[i], self.hbox_rule) for i, sample in enumerate(samples)))
+        return list(moved), torch.stack(lost).sum().float()
 
     def _estimate(self, images: Tensor) -> Any:
         return self.transformer.estimate(images, self.features)
