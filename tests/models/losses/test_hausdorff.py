@@ -98,6 +98,14 @@ def test_odd_boxes_are_finite(mode: str) -> None:
     assert hausdorff_loss(pred, pred.detach(), mode=mode).abs().max() == 0
 
 
+@pytest.mark.parametrize('mode', ['boundary', 'corners'])
+def test_a_box_that_is_no_number_has_no_finite_distance(mode: str) -> None:
+    box = torch.tensor([[10.0, 10, 20, 5, 0.3]])
+    broken = box.repeat(2, 1)
+    broken[0, 4], broken[1, 0] = float('nan'), float('inf')
+    assert not rotated_hausdorff(broken, box, mode=mode).isfinite().any()
+
+
 def test_no_boxes_give_an_empty_matrix() -> None:
     assert rotated_hausdorff(torch.zeros(0, 5), torch.zeros(3, 5)).shape == (0, 3)
     assert rotated_hausdorff(torch.zeros(3, 5), torch.zeros(0, 5)).shape == (3, 0)

@@ -52,7 +52,7 @@ def rotated_hausdorff(boxes1: Tensor, boxes2: Tensor, aligned: bool = False, mod
 
 def _distance(boxes1: Tensor, boxes2: Tensor, squared: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     farthest = torch.maximum(squared(boxes1, boxes2), squared(boxes2, boxes1))
-    apart = farthest > 0
+    apart = farthest != 0  # NaN too, which must not pass for a distance of 0
     return torch.where(apart, torch.where(apart, farthest, 1.0).sqrt(), 0.0)
 
 

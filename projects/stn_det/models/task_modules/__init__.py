@@ -8,6 +8,8 @@ from .angle_coders import (
     PSCCoder,
     PseudoAngleCoder,
 )
+from .assignment import Match, solve_assignments
+from .batch_hungarian_assigner import BatchHungarianAssigner
 from .chunked_max_iou_assigner import ChunkedMaxIoUAssigner
 from .delta_xywht_coder import DeltaXYWHTRBBoxCoder
 from .delta_xywht_hbbox_coder import DeltaXYWHTHBBoxCoder
@@ -24,6 +26,7 @@ from .rotated_tal_assigner import RotatedTaskAlignedAssigner
 __all__ = [
     'ACMCoder',
     'AngleCoder',
+    'BatchHungarianAssigner',
     'CSLCoder',
     'ChunkedMaxIoUAssigner',
     'DFLAngleCoder',
@@ -32,6 +35,7 @@ __all__ = [
     'DistanceAnglePointCoder',
     'FrameTargets',
     'HausdorffCost',
+    'Match',
     'MidpointOffsetCoder',
     'OrientedPointCoder',
     'PSCCoder',
@@ -42,4 +46,5 @@ __all__ = [
     'RotatedTaskAlignedAssigner',
     'as_rboxes',
     'frame_targets',
+    'solve_assignments',
 ]
