@@ -6,12 +6,20 @@ from .dense_heads import (
     OrientedAlignHead,
     OrientedPointHead,
     OrientedRPNHead,
+    RotatedDeformableDETRHead,
     RotatedRPNHead,
     RotatedRTMDetSepBNHead,
     S2AHead,
 )
-from .detectors import AlignedSingleStageDetector, OrientedTTAModel, STNDetector, TwoStreamDetector
+from .detectors import (
+    AlignedSingleStageDetector,
+    OrientedTTAModel,
+    RotatedDeformableDETR,
+    STNDetector,
+    TwoStreamDetector,
+)
 from .fusion import AddFusion, ConcatFusion
+from .layers import RotatedDeformableAttention, RotatedDeformableEncoder
 from .losses import (
     ConvexGIoULoss,
     GaussianBoxLoss,
@@ -84,6 +92,10 @@ __all__ = [
     'RBboxOverlaps2D',
     'RoIHeading',
     'RoITransRoIHead',
+    'RotatedDeformableAttention',
+    'RotatedDeformableDETR',
+    'RotatedDeformableDETRHead',
+    'RotatedDeformableEncoder',
     'RotatedDynamicSoftLabelAssigner',
     'RotatedRPNHead',
     'RotatedRTMDetSepBNHead',

@@ -87,7 +87,9 @@ class BoxState:
         if reference.shape[-1] == 5:
             return reference
         if reference.shape[-1] != 2:
-            raise InputError(f'reference has shape {tuple(reference.shape)}, expected (..., 5) states or (..., 2) points')
+            raise InputError(
+                f'reference has shape {tuple(reference.shape)}, expected (..., 5) states or (..., 2) points'
+            )
         half = torch.full_like(reference, 0.5)
         return torch.cat([reference, half, torch.zeros_like(reference[..., :1])], -1)
 
@@ -118,9 +120,7 @@ class BoxState:
         return torch.cat([boxes[..., :4] / scale, normalize_angle(boxes[..., 4:])], -1)
 
     @staticmethod
-    def level_references(
-        reference: Tensor, img_shapes: Sizes, batch_shape: tuple[int, int], num_levels: int
-    ) -> Tensor:
+    def level_references(reference: Tensor, img_shapes: Sizes, batch_shape: tuple[int, int], num_levels: int) -> Tensor:
         """References (N, Q, L, 5 or 2) for :func:`stn_det.ops.ms_deform_attn_fused`, fractions of the padded input.
 
         The operator turns offsets in pixels of a level, and a level covers the padded input: centres become (cx W / Wb,

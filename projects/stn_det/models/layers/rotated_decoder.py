@@ -128,7 +128,7 @@ class RotatedDeformableDecoder(BaseModule):
         Args:
             query: (N, Q, C) contents.
             query_pos: (N, Q, C), the same for all layers; None where they come from the references.
-            reference: (N, Q, 5) states or (N, Q, 2) points to start from.
+            reference: (N, Q, 5) states or (N, Q, 2) points to start from; detached where it is a proposal.
             memory: the features.
             frame: sizes of the images.
             reg_branches: of each layer, from C channels to the 5 numbers of a step.
@@ -136,11 +136,12 @@ class RotatedDeformableDecoder(BaseModule):
             self_attn_mask: (Q, Q) bool, true where row i must not see column j.
 
         Returns:
-            Hidden states, references and steps of each layer. The layers themselves see references without gradient.
+            Hidden states, references and steps of each layer. Boxes that a layer gives the next pass no gradient on
+            through the attention; the first reference does, as far as it has one.
         """
         result = Decoded([], [], [])
+        start = reference
         for number, layer in enumerate(self.layers):
-            start = reference.detach()
             seen = box_state.level_references(start, frame.img_shapes, frame.batch_shape, len(memory.shapes))
             query = layer(
                 query,
@@ -153,10 +154,12 @@ class RotatedDeformableDecoder(BaseModule):
             hidden = self.outcome(query)
             delta = predict_deltas(reg_branches[number], hidden)
             result.hidden.append(hidden)
-            result.references.append(reference if self.look_forward_twice else start)
+            result.references.append(reference)
             result.deltas.append(delta)
             if self.with_box_refine:
-                reference = box_state.refine(start, delta, number)
+                refined = box_state.refine(start.detach(), delta, number)
+                start = refined.detach()
+                reference = refined if self.look_forward_twice else start
         return result
 
     def positions(self, reference: Tensor, query_pos: Tensor | None) -> Tensor | None:

@@ -90,7 +90,8 @@ class RotatedDeformableAttention(BaseModule):
             raise ConfigError('batch_first is False; expected True: all tensors begin with the images')
         if angle_offsets and not rotate:
             raise ConfigError('angle_offsets is True and rotate is False; expected rotate=True, or no angle_offsets')
-        self.embed_dims, self.num_heads, self.num_levels, self.num_points = embed_dims, num_heads, num_levels, num_points
+        self.embed_dims, self.num_heads = embed_dims, num_heads
+        self.num_levels, self.num_points = num_levels, num_points
         self.batch_first, self.fused, self.rotate = batch_first, fused, rotate
         samples = num_heads * num_levels * num_points
         self.sampling_offsets = nn.Linear(embed_dims, samples * 2)
