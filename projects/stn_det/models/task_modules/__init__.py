@@ -26,6 +26,7 @@ from .point_assignment import PointAssignment
 from .rotated_iou_cost import RotatedIoUCost
 from .rotated_overlaps import RBboxOverlaps2D
 from .rotated_tal_assigner import RotatedTaskAlignedAssigner
+from .union_matches import union_matches
 
 __all__ = [
     'ACMCoder',
@@ -55,4 +56,5 @@ __all__ = [
     'as_rboxes',
     'frame_targets',
     'solve_assignments',
+    'union_matches',
 ]
