@@ -1,5 +1,6 @@
 """Coders and assigners of the dense heads."""
 
+from .adaptive_denoising import adaptive_denoising
 from .angle_coders import (
     ACMCoder,
     AngleCoder,
@@ -53,6 +54,7 @@ __all__ = [
     'RotatedDynamicSoftLabelAssigner',
     'RotatedIoUCost',
     'RotatedTaskAlignedAssigner',
+    'adaptive_denoising',
     'as_rboxes',
     'frame_targets',
     'solve_assignments',
