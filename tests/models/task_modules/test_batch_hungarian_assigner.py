@@ -14,6 +14,7 @@ from stn_det.models.task_modules import BatchHungarianAssigner
 from stn_det.structures import RotatedBoxes
 
 COSTS = [dict(type='FocalLossCost', weight=2.0), dict(type='HausdorffCost', weight=5.0)]
+MORE_COSTS = [*COSTS, *(dict(type=f'{name}Cost') for name in ('Gaussian', 'Chamfer', 'PeriodicBoxL1', 'RotatedIoU'))]
 META = dict(img_shape=(300, 400))
 
 
@@ -33,6 +34,10 @@ def assigner(costs: list[dict] | dict = COSTS) -> BatchHungarianAssigner:
     return TASK_UTILS.build(dict(type='BatchHungarianAssigner', match_costs=costs))
 
 
+# a value read, positions looked for, a tensor made from a list
+WAITING = (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.lift_fresh)
+
+
 class Seen(TorchDispatchMode):
     """Notes the operators that wait for the device and the size of the largest result."""
 
@@ -43,7 +48,7 @@ class Seen(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
-        if func.overloadpacket in (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero):
+        if func.overloadpacket in WAITING:
             self.waits.append(str(func))
         for tensor in result if isinstance(result, (tuple, list)) else (result,):
             if isinstance(tensor, Tensor):
@@ -97,18 +102,17 @@ def test_one_copy_to_the_host_for_images_and_layers(monkeypatch: pytest.MonkeyPa
     copies = []
     copy = Tensor.cpu
     monkeypatch.setattr(Tensor, 'cpu', lambda self: copies.append(self.numel()) or copy(self))
+    scores, boxes, truths = torch.randn(12, 9, 3), random_boxes(12, 9), [truth_of(4), truth_of(0)] * 6
     with Seen() as seen:
-        assigner().assign_batch(
-            torch.randn(12, 9, 3), random_boxes(12, 9), [truth_of(4), truth_of(0)] * 6, [META, META] * 6
-        )
+        assigner(MORE_COSTS).assign_batch(scores, boxes, truths, [META, META] * 6)
     assert copies == [6 * 9 * 4]
-    assert seen.waits == []
+    assert seen.waits == ['aten.lift_fresh.default']  # the pairs on their way back
 
 
 def test_many_objects_take_no_more_than_some_matrices() -> None:
     scores, boxes, truth = torch.randn(1, 900, 3), random_boxes(1, 900), truth_of(3000)
     with Seen() as seen:
-        (cost,) = assigner().cost_matrices(scores, boxes, [truth], [META])
+        (cost,) = assigner(MORE_COSTS[:5]).cost_matrices(scores, boxes, [truth], [META])
     assert cost.shape == (900, 3000)
     assert seen.largest == 900 * 3000
 
