@@ -7,6 +7,7 @@ from .dense_heads import (
     OrientedPointHead,
     OrientedRPNHead,
     RotatedDeformableDETRHead,
+    RotatedDINOHead,
     RotatedRPNHead,
     RotatedRTMDetSepBNHead,
     S2AHead,
@@ -15,11 +16,12 @@ from .detectors import (
     AlignedSingleStageDetector,
     OrientedTTAModel,
     RotatedDeformableDETR,
+    RotatedDINO,
     STNDetector,
     TwoStreamDetector,
 )
 from .fusion import AddFusion, ConcatFusion
-from .layers import RotatedDeformableAttention, RotatedDeformableEncoder
+from .layers import ContrastiveDenoising, RotatedDeformableAttention, RotatedDeformableEncoder
 from .losses import (
     ConvexGIoULoss,
     GaussianBoxLoss,
@@ -64,6 +66,7 @@ __all__ = [
     'CSLCoder',
     'ChunkedMaxIoUAssigner',
     'ConcatFusion',
+    'ContrastiveDenoising',
     'ConvexGIoULoss',
     'CrossSensorAlign',
     'DFLAngleCoder',
@@ -92,6 +95,8 @@ __all__ = [
     'RBboxOverlaps2D',
     'RoIHeading',
     'RoITransRoIHead',
+    'RotatedDINO',
+    'RotatedDINOHead',
     'RotatedDeformableAttention',
     'RotatedDeformableDETR',
     'RotatedDeformableDETRHead',

@@ -17,12 +17,14 @@ from torch import Tensor, nn
 
 from ...errors import ConfigError
 from ...ops import box_iou_rotated
+from ..layers.batch_truth import BatchTruth
 from ..layers.box_state import BoxState
 from ..layers.proposals import Proposals
 from ..layers.rotated_decoder import Decoded, predict_deltas
 from ..task_modules.assignment import Match
+from ..task_modules.union_matches import union_matches
 from .oriented_results import oriented_results
-from .set_targets import BatchTruth, Pairs, class_targets
+from .set_targets import Pairs, class_targets
 
 ASSIGNER = dict(
     type='BatchHungarianAssigner',
@@ -154,7 +156,7 @@ class RotatedDeformableDETRHead(BaseModule):
 
         Returns:
             ``loss_cls``, ``loss_bbox``, ``loss_angle``, ``loss_iou`` of the last layer, the others with ``d0.`` and so
-            on in front, those of proposals with ``enc.``.
+            on in front, those of proposals with ``enc_``.
         """
         logits, states = self(decoded)
         metas = [sample.metainfo for sample in batch_data_samples]
@@ -173,7 +175,7 @@ class RotatedDeformableDETRHead(BaseModule):
         with torch.autocast(logits.device.type, enabled=False):
             names = [*(f'd{layer}.' for layer in range(len(logits) - 1)), '']
             if proposals is not None:
-                names = ['enc.', *names]
+                names = ['enc_', *names]
                 logits = torch.cat([proposals.logits[None], logits])
                 states = torch.cat([proposals.states[None], states])
             boxes = self.box_state.boxes(states, [meta['img_shape'] for meta in img_metas])

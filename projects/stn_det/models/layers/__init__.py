@@ -3,6 +3,7 @@
 from . import conv_layers
 from .align_conv import AlignConv
 from .box_state import BoxState
+from .contrastive_denoising import ContrastiveDenoising
 from .deformable_encoder import RotatedDeformableEncoder
 from .local_frames import LocalFrames, box_offsets, decode_frames, frame_offsets
 from .oriented_response import ORConv2d, orientation_pool
@@ -12,6 +13,7 @@ from .rotated_deformable_attention import RotatedDeformableAttention, Sampling, 
 __all__ = [
     'AlignConv',
     'BoxState',
+    'ContrastiveDenoising',
     'LocalFrames',
     'ORConv2d',
     'RotatedDeformableAttention',
