@@ -15,7 +15,6 @@ FFN = dict(embed_dims=CHANNELS, feedforward_channels=64, ffn_drop=0.0)
 DECODER_LAYER = dict(
     self_attn_cfg=dict(embed_dims=CHANNELS, num_heads=4), cross_attn_cfg=dict(ATTENTION), ffn_cfg=dict(FFN)
 )
-OBJECTS = [[30.0, 30, 40, 12, 0.5], [70.0, 60, 20, 20, 0.0], [50.0, 20, 30, 10, -1.4]]
 
 
 @MODELS.register_module(force=True)
@@ -41,7 +40,7 @@ KINDS = dict(
 )
 
 
-def _detector(kind: str, head: dict | None = None, num_queries: int = 10, **kwargs) -> nn.Module:
+def _config(kind: str, head: dict | None = None, num_queries: int = 10, **kwargs) -> dict:
     heads = dict(
         type='RotatedDINOHead' if kind == 'dino' else 'RotatedDeformableDETRHead',
         num_classes=3,
@@ -58,15 +57,25 @@ def _detector(kind: str, head: dict | None = None, num_queries: int = 10, **kwar
         num_queries=num_queries,
         num_feature_levels=2,
     )
+    return {**config, **KINDS[kind], **kwargs}
+
+
+def _detector(kind: str, **kwargs) -> nn.Module:
     torch.manual_seed(0)
-    model = MODELS.build({**config, **KINDS[kind], **kwargs})
+    model = MODELS.build(_config(kind, **kwargs))
     model.init_weights()
     return model
 
 
 @pytest.fixture
+def detector_config() -> Callable[..., dict]:
+    """Config of a model of a kind: plain, refined, two_stage or dino; ``head`` and others change it."""
+    return _config
+
+
+@pytest.fixture
 def detector() -> Callable[..., nn.Module]:
-    """Builds a model of a kind: plain, refined, two_stage or dino; ``head`` and others change its config."""
+    """Builds what ``detector_config`` says, with weights set."""
     return _detector
 
 

@@ -93,10 +93,12 @@ def test_a_model_learns_one_image(detector, sample, kind: str) -> None:
 def test_predictions_are_the_best_pairs_in_le90(detector, sample, kind: str) -> None:
     model = detector(kind, test_cfg=dict(max_per_img=12)).eval()
     found = model(images(), [sample(OBJECTS), sample([])], mode='predict')[0].pred_instances
-    assert found.bboxes.shape == (12, 5) and found.labels.max() < 3
+    assert found.bboxes.shape == (12, 5)
+    assert found.labels.max() < 3
     assert torch.equal(found.scores, found.scores.sort(descending=True).values)
     assert (found.bboxes[:, 2] >= found.bboxes[:, 3]).all()
-    assert (found.bboxes[:, 4] >= -math.pi / 2 - 1e-6).all() and (found.bboxes[:, 4] < math.pi / 2).all()
+    assert (found.bboxes[:, 4] >= -math.pi / 2 - 1e-6).all()
+    assert (found.bboxes[:, 4] < math.pi / 2).all()
     everything = detector(kind).eval()(images(), [sample(OBJECTS), sample([])], mode='predict')
     assert len(everything[0].pred_instances) == 30  # 10 queries of 3 classes
 
@@ -116,23 +118,27 @@ def test_predictions_return_to_the_original_image(detector, sample, kind: str) -
 @pytest.mark.parametrize('kind', KINDS)
 def test_padding_does_not_change_predictions(detector, sample, kind: str) -> None:
     model, image = detector(kind).eval(), images(1, 64, 80)
-    nn.init.normal_(model.bbox_head.reg_branches[0][-1].weight, std=0.1)
-    nn.init.normal_(model.bbox_head.reg_branches[-1][-1].weight, std=0.1)
+    nn.init.zeros_(model.backbone.stem.bias)  # black padding has features of 0, as beyond the border of a convolution
+    for branch in (*model.bbox_head.reg_branches, *model.bbox_head.cls_branches):
+        nn.init.normal_((branch[-1] if isinstance(branch, nn.Sequential) else branch).weight, std=0.1)
     alone = model.predict(image, [sample([], (64, 80), (64, 80))])[0].pred_instances
     padded = torch.zeros(1, 3, 96, 112)
     padded[..., :64, :80] = image
     among = model.predict(padded, [sample([], (64, 80), (96, 112))])[0].pred_instances
-    # cells of the encoder at the edge see the zeros of convolutions in one case and of the padding in the other
-    assert torch.allclose(alone.scores, among.scores, atol=2e-2)
-    if kind in ('plain', 'refined'):
-        assert torch.allclose(alone.bboxes.sort(0).values, among.bboxes.sort(0).values, atol=2.0)
+    assert alone.scores.std() > 1e-3
+    assert torch.allclose(alone.scores, among.scores, atol=1e-5)
+    assert torch.allclose(alone.bboxes, among.bboxes, atol=1e-2)
 
 
 def test_sampling_of_all_layers_can_be_looked_at(detector, sample) -> None:
     model = detector('dino').eval()
     with record_sampling(model) as records:
         model.predict(images(1), [sample([])])
-    assert sorted(records) == ['decoder.layers.0.cross_attn', 'decoder.layers.1.cross_attn', 'encoder.layers.0.self_attn']
+    assert sorted(records) == [
+        'decoder.layers.0.cross_attn',
+        'decoder.layers.1.cross_attn',
+        'encoder.layers.0.self_attn',
+    ]
     assert records['decoder.layers.1.cross_attn'][0].locations.shape == (1, 10, 4, 2, 2, 2)
 
 
@@ -151,15 +157,16 @@ def test_proposals_lie_in_the_image_and_not_in_its_padding(detector, sample) -> 
     start = inputs['decoded'].references[0][:, inputs['denoising'].states.shape[1] :]
     assert ((start[..., :2] > 0) & (start[..., :2] < 1)).all()
     small = model.bbox_head.box_state.boxes(start, [(48, 64), (96, 96)])[0]
-    assert (small[:, 0] < 64).all() and (small[:, 1] < 48).all()
+    assert (small[:, 0] < 64).all()
+    assert (small[:, 1] < 48).all()
 
 
-def test_a_transformer_of_space_can_stand_in_front(detector, sample) -> None:
+def test_a_transformer_of_space_can_stand_in_front(detector, detector_config, sample) -> None:
     inner = detector('dino').eval()
     wrapped = MODELS.build(
         dict(
             type='STNDetector',
-            detector=dict(type='RotatedDINO', **_config_of_dino()),
+            detector=detector_config('dino'),
             transformer=dict(type='SpatialTransformer', localizer=dict(type='LocalizationNetwork')),
         )
     ).eval()
@@ -192,8 +199,10 @@ def test_another_encoder_of_maps_can_be_plugged_in(detector, sample, kind: str) 
     model = detector(kind, encoder=dict(type='MapEncoder', channels=32), positional_encoding=None)
     backward(model, [sample(OBJECTS), sample(OBJECTS[:1], (64, 80))], images())
     assert [tuple(mask.shape) for mask in model.encoder.masks] == [(2, 12, 12), (2, 6, 6)]
-    assert model.encoder.masks[0][1, 8:].all() and model.encoder.masks[0][1, :, 10:].all()
-    assert not model.encoder.masks[0][1, :8, :10].any() and not model.encoder.masks[0][0].any()
+    assert model.encoder.masks[0][1, 8:].all()
+    assert model.encoder.masks[0][1, :, 10:].all()
+    assert not model.encoder.masks[0][1, :8, :10].any()
+    assert not model.encoder.masks[0][0].any()
 
 
 @pytest.mark.parametrize(
@@ -220,25 +229,3 @@ def test_configs_are_left_as_they_were(detector) -> None:
     head = dict(num_classes=2)
     detector('two_stage', head=head)
     assert head == dict(num_classes=2)
-
-
-def _config_of_dino() -> dict:
-    attention = dict(embed_dims=32, num_heads=4, num_levels=2, num_points=2, dropout=0.0)
-    ffn = dict(embed_dims=32, feedforward_channels=64, ffn_drop=0.0)
-    layer = dict(self_attn_cfg=dict(embed_dims=32, num_heads=4), cross_attn_cfg=attention, ffn_cfg=ffn)
-    return dict(
-        backbone=dict(type='TinyTransformerBackbone'),
-        encoder=dict(num_layers=1, layer_cfg=dict(self_attn_cfg=dict(attention), ffn_cfg=dict(ffn))),
-        decoder=dict(num_layers=2, layer_cfg=layer),
-        positional_encoding=dict(num_feats=16, normalize=True),
-        bbox_head=dict(
-            type='RotatedDINOHead',
-            num_classes=3,
-            embed_dims=32,
-            loss_angle=dict(type='PeriodicL1Loss'),
-            loss_iou=dict(type='GaussianBoxLoss'),
-        ),
-        num_queries=10,
-        num_feature_levels=2,
-        dn_cfg=dict(num_dn_queries=6),
-    )

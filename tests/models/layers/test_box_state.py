@@ -86,7 +86,8 @@ def test_steps_are_bounded_and_angles_stay_in_range(max_step: float) -> None:
     turn = turn - math.pi * (turn / math.pi).round()
     assert turn.abs().max() <= max_step + 1e-5
     assert turn.abs().max() > 0.99 * max_step
-    assert (refined[..., 4] >= -math.pi / 2 - 1e-7).all() and (refined[..., 4] < math.pi / 2).all()
+    assert (refined[..., 4] >= -math.pi / 2 - 1e-7).all()
+    assert (refined[..., 4] < math.pi / 2).all()
 
 
 def test_each_layer_may_have_its_own_bound() -> None:

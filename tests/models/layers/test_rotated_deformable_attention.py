@@ -171,7 +171,8 @@ def test_what_is_sampled_can_be_recorded() -> None:
         first = attention(query, value=value, reference_points=references, **levels())
         attention(query, value=value, reference_points=references, **levels())
     (locations, weights), _ = records['inside']
-    assert locations.shape == (2, 7, 4, 2, 3, 2) and weights.shape == (2, 7, 4, 2, 3)
+    assert locations.shape == (2, 7, 4, 2, 3, 2)
+    assert weights.shape == (2, 7, 4, 2, 3)
     assert torch.allclose(weights.sum((-1, -2)), torch.ones(2, 7, 4))
     from stn_det.ops import ms_deform_attn
 

@@ -233,14 +233,12 @@ class RotatedDeformableDETRHead(BaseModule):
     ) -> dict[str, Tensor]:
         """Losses of boxes of M pairs, whose sums are divided by ``total``; weight (M,) of each pair."""
         predicted, wanted = states[pairs.rows], truth.states[pairs.objects]
-        each = None if weight is None else weight[:, None].expand(-1, 4)
-        losses = dict(loss_bbox=self.loss_bbox(predicted[:, :4], wanted[:, :4], each, avg_factor=total))
+        judged = dict(loss_bbox=(self.loss_bbox, predicted[:, :4], wanted[:, :4]))
         if self.loss_angle is not None:
-            losses['loss_angle'] = self.loss_angle(predicted[:, 4], wanted[:, 4], weight, avg_factor=total)
+            judged['loss_angle'] = self.loss_angle, predicted[:, 4], wanted[:, 4]
         if self.loss_iou is not None:
-            found, objects = boxes[pairs.rows], truth.boxes[pairs.objects]
-            losses['loss_iou'] = self.loss_iou(found, objects, weight, avg_factor=total)
-        return losses
+            judged['loss_iou'] = self.loss_iou, boxes[pairs.rows], truth.boxes[pairs.objects]
+        return {name: averaged(*term, total, weight) for name, term in judged.items()}
 
     @staticmethod
     @torch.no_grad()
@@ -289,6 +287,15 @@ class RotatedDeformableDETRHead(BaseModule):
             kept = best >= cfg['score_thr']
             best, labels, queries = best[kept], labels[kept], queries[kept]
         return oriented_results(boxes[queries], best, labels, img_meta, cfg, rescale, with_nms=False)
+
+
+def averaged(loss: nn.Module, predicted: Tensor, wanted: Tensor, total: Tensor, weight: Tensor | None) -> Tensor:
+    """A loss of M pairs over ``total``; weight (M,) of each. mmdet's L1 reads weights that it is given on the host."""
+    if weight is None or not len(weight):
+        mean: Tensor = loss(predicted, wanted, avg_factor=total)
+        return mean
+    terms = loss(predicted, wanted, reduction_override='none').reshape(len(weight), -1).sum(1)
+    return (terms * weight).sum() / total
 
 
 def average(like: Tensor, count: int) -> Tensor:

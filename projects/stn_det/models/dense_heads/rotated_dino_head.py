@@ -144,7 +144,9 @@ class RotatedDINOHead(RotatedDeformableDETRHead):
             losses: dict[str, Tensor] = {}
             for layer in range(len(logits)):
                 flat = (part[layer, :, :number].flatten(0, 1) for part in (logits, states, boxes))
-                terms = self._denoising_layer(*flat, denoising.truth, targets, total, kept[layer])
+                terms = self._denoising_layer(
+                    *flat, denoising.truth, targets, total, None if kept is None else kept[layer]
+                )
                 name = f'd{layer}.dn_' if layer + 1 < len(logits) else 'dn_'
                 losses.update({name + term: value for term, value in terms.items()})
             return losses
@@ -156,11 +158,11 @@ class RotatedDINOHead(RotatedDeformableDETRHead):
         denoising: Denoising,
         targets: DenoisingTargets,
         img_metas: Sequence[dict],
-    ) -> Tensor:
-        """Which positive queries keep their object in each layer: (L, P), 1 or 0."""
+    ) -> Tensor | None:
+        """Which positive queries keep their object in each layer: (L, P), 1 or 0; None where all do."""
         layers, images = logits.shape[:2]
         if not self.adaptive_denoising or not denoising.slots:
-            return logits.new_ones(layers, len(targets.negative))
+            return None
         number = denoising.states.shape[1]
         shape = (layers * images, denoising.groups, 2, denoising.slots)
         matching = (part[:, :, number:].flatten(0, 1).detach() for part in (logits, boxes))
@@ -178,12 +180,13 @@ class RotatedDINOHead(RotatedDeformableDETRHead):
         truth: BatchTruth,
         targets: DenoisingTargets,
         total: Tensor,
-        kept: Tensor,
+        kept: Tensor | None,
     ) -> dict[str, Tensor]:
-        """Losses of one layer: logits (N * D, C), states and boxes (N * D, 5), kept (P,)."""
-        pairs, quality = targets.pairs, kept
+        """Losses of one layer: logits (N * D, C), states and boxes (N * D, 5), kept (P,) or None."""
+        pairs = targets.pairs
+        quality: Tensor | float = 1.0 if kept is None else kept
         if isinstance(self.loss_cls, VarifocalLoss):
-            quality = kept * self.quality(boxes[pairs.rows], truth.boxes[pairs.objects])
+            quality = quality * self.quality(boxes[pairs.rows], truth.boxes[pairs.objects])
         wanted = class_targets(logits, pairs, truth.labels, quality)
         rows = torch.cat([pairs.rows, targets.negative])
         losses = dict(loss_cls=self.loss_cls(logits[rows], wanted[rows], avg_factor=total))
