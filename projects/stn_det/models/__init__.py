@@ -12,6 +12,7 @@ from .dense_heads import (
 )
 from .detectors import AlignedSingleStageDetector, OrientedTTAModel, STNDetector, TwoStreamDetector
 from .fusion import AddFusion, ConcatFusion
+from .layers import HybridEncoder
 from .losses import (
     ConvexGIoULoss,
     GaussianBoxLoss,
@@ -65,6 +66,7 @@ __all__ = [
     'GaussianBoxLoss',
     'HausdorffCost',
     'HausdorffLoss',
+    'HybridEncoder',
     'KFLoss',
     'LargeKernelCSPNeXt',
     'LocalizationNetwork',
