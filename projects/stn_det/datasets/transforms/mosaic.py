@@ -44,7 +44,8 @@ class OrientedMosaic(BaseTransform):
         min_visibility: Visible fraction from which a box stays as it is.
         ignore_visibility: Visible fraction from which, up to ``min_visibility``, a box becomes a region to ignore.
         pad_val: Value of the canvas where no image lies.
-        prob: Probability of making a mosaic; otherwise the sample passes unchanged.
+        prob: Probability of making a mosaic; otherwise the sample passes unchanged. It is drawn before the other
+            images are asked for, so that none is loaded in vain.
 
     Raises:
         ConfigError: An argument is out of range.
@@ -79,25 +80,24 @@ class OrientedMosaic(BaseTransform):
 
     @cache_randomness
     def get_indexes(self, dataset: Any) -> list[int]:
-        """Draw the other three images; ``MultiImageMixDataset`` asks for them."""
+        """Draw the other three images, or none for no mosaic; ``MultiImageMixDataset`` asks for them."""
+        if random.random() >= self.prob:
+            return []
         return [random.randrange(len(dataset)) for _ in range(NUM_QUADRANTS - 1)]
 
     @cache_randomness
-    def _draw_layout(self) -> tuple[tuple[int, int], list[int]] | None:
-        """Return the common corner in pixels of the canvas and the turns of each quadrant, or None for no mosaic."""
-        if random.random() >= self.prob:
-            return None
+    def _draw_layout(self) -> tuple[tuple[int, int], list[int]]:
+        """Return the common corner in pixels of the canvas and the turns of each quadrant."""
         x, y = (round(random.uniform(*self.center_ratio_range) * side) for side in self.img_scale)
         return (x, y), [random.randrange(4) if self.quarter_turns else 0 for _ in range(NUM_QUADRANTS)]
 
     @autocast_box_type()
     def transform(self, results: dict) -> dict:
         """Make the mosaic: ``img``, ``img_shape``, all per-instance entries; a former ``homography_matrix`` goes."""
-        layout = self._draw_layout()
-        if layout is None:
+        if results.get('mix_results') == []:
             return results
         samples = self._check_samples(results)
-        corner, turns = layout
+        corner, turns = self._draw_layout()
         canvas_size = (2 * self.img_scale[0], 2 * self.img_scale[1])
         image = results['img']
         canvas = np.full((canvas_size[1], canvas_size[0], *image.shape[2:]), self.pad_val, dtype=image.dtype)
