@@ -6,13 +6,22 @@ from .dense_heads import (
     OrientedAlignHead,
     OrientedPointHead,
     OrientedRPNHead,
+    RotatedDeformableDETRHead,
+    RotatedDINOHead,
     RotatedRPNHead,
     RotatedRTMDetSepBNHead,
     S2AHead,
 )
-from .detectors import AlignedSingleStageDetector, OrientedTTAModel, STNDetector, TwoStreamDetector
+from .detectors import (
+    AlignedSingleStageDetector,
+    OrientedTTAModel,
+    RotatedDeformableDETR,
+    RotatedDINO,
+    STNDetector,
+    TwoStreamDetector,
+)
 from .fusion import AddFusion, ConcatFusion
-from .layers import HybridEncoder
+from .layers import ContrastiveDenoising, HybridEncoder, RotatedDeformableAttention, RotatedDeformableEncoder
 from .losses import (
     ConvexGIoULoss,
     GaussianBoxLoss,
@@ -57,6 +66,7 @@ __all__ = [
     'CSLCoder',
     'ChunkedMaxIoUAssigner',
     'ConcatFusion',
+    'ContrastiveDenoising',
     'ConvexGIoULoss',
     'CrossSensorAlign',
     'DFLAngleCoder',
@@ -86,6 +96,12 @@ __all__ = [
     'RBboxOverlaps2D',
     'RoIHeading',
     'RoITransRoIHead',
+    'RotatedDINO',
+    'RotatedDINOHead',
+    'RotatedDeformableAttention',
+    'RotatedDeformableDETR',
+    'RotatedDeformableDETRHead',
+    'RotatedDeformableEncoder',
     'RotatedDynamicSoftLabelAssigner',
     'RotatedRPNHead',
     'RotatedRTMDetSepBNHead',
