@@ -130,6 +130,15 @@ def test_padding_is_not_attended_to() -> None:
     torch.testing.assert_close(outs[1:, :, :3, :4], alone, rtol=1e-4, atol=1e-5)
 
 
+def test_an_image_smaller_than_half_a_cell() -> None:
+    model, level = encoder(), torch.randn(2, 16, 2, 3)
+    mask = torch.ones(2, 2, 3, dtype=torch.bool)
+    mask[0, 0, 0] = False
+    outs = model.attend(level, mask)
+    assert outs.isfinite().all()
+    torch.testing.assert_close(outs[1:], model.attend(level[1:]))
+
+
 def test_masks_reach_the_attention_and_may_be_none() -> None:
     model, feats = encoder(), features()
     plain = model(feats)

@@ -171,7 +171,8 @@ class HybridEncoder(BaseModule):
 
         Args:
             level: (N, C, H, W).
-            mask: (N, H, W), true where the batch is padded, or None.
+            mask: (N, H, W), true where the batch is padded, or None. An image so small that all of its cells are
+                padding attends as if none were.
 
         Returns:
             (N, C, H, W); what stands in padded cells is of no use.
@@ -179,11 +180,13 @@ class HybridEncoder(BaseModule):
         if self.transformer is None:
             return level
         size = level.shape[-2:]
-        positions = self.positions(None if mask is None else mask.bool(), level).to(level.dtype)
+        if mask is not None:  # a softmax over no cell is not a number
+            mask = mask.bool() & ~mask.bool().flatten(1).all(1)[:, None, None]
+        positions = self.positions(mask, level).to(level.dtype)
         tokens = self.transformer(
             query=level.flatten(2).transpose(1, 2),  # (N, H * W, C)
             query_pos=positions.flatten(2).transpose(1, 2),
-            key_padding_mask=None if mask is None else mask.bool().flatten(1),
+            key_padding_mask=None if mask is None else mask.flatten(1),
         )
         return tokens.transpose(1, 2).unflatten(2, size)
 
