@@ -21,7 +21,7 @@ from .detectors import (
     TwoStreamDetector,
 )
 from .fusion import AddFusion, ConcatFusion
-from .layers import ContrastiveDenoising, RotatedDeformableAttention, RotatedDeformableEncoder
+from .layers import ContrastiveDenoising, HybridEncoder, RotatedDeformableAttention, RotatedDeformableEncoder
 from .losses import (
     ConvexGIoULoss,
     GaussianBoxLoss,
@@ -76,6 +76,7 @@ __all__ = [
     'GaussianBoxLoss',
     'HausdorffCost',
     'HausdorffLoss',
+    'HybridEncoder',
     'KFLoss',
     'LargeKernelCSPNeXt',
     'LocalizationNetwork',
