@@ -205,6 +205,15 @@ def test_another_encoder_of_maps_can_be_plugged_in(detector, sample, kind: str) 
     assert not model.encoder.masks[0][0].any()
 
 
+def test_the_hybrid_encoder_fits(detector, sample) -> None:
+    hybrid = dict(
+        type='HybridEncoder', in_channels=[32, 32], out_channels=32, num_heads=4, feedforward_channels=64, num_blocks=1
+    )
+    model = detector('dino', encoder=hybrid, positional_encoding=None)
+    backward(model, [sample(OBJECTS), sample(OBJECTS[:1], (64, 80))], images())
+    assert len(model.eval().predict(images(1), [sample([])])[0].pred_instances) == 30
+
+
 @pytest.mark.parametrize(
     ('kind', 'settings', 'message'),
     [
