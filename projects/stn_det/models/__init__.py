@@ -21,7 +21,7 @@ from .detectors import (
     TwoStreamDetector,
 )
 from .fusion import AddFusion, ConcatFusion
-from .layers import ContrastiveDenoising, HybridEncoder, RotatedDeformableAttention, RotatedDeformableEncoder
+from .layers import HybridEncoder, RotatedDeformableAttention
 from .losses import (
     ConvexGIoULoss,
     GaussianBoxLoss,
@@ -66,7 +66,6 @@ __all__ = [
     'CSLCoder',
     'ChunkedMaxIoUAssigner',
     'ConcatFusion',
-    'ContrastiveDenoising',
     'ConvexGIoULoss',
     'CrossSensorAlign',
     'DFLAngleCoder',
@@ -101,7 +100,6 @@ __all__ = [
     'RotatedDeformableAttention',
     'RotatedDeformableDETR',
     'RotatedDeformableDETRHead',
-    'RotatedDeformableEncoder',
     'RotatedDynamicSoftLabelAssigner',
     'RotatedRPNHead',
     'RotatedRTMDetSepBNHead',

@@ -98,7 +98,7 @@ def test_varifocal_loss_is_taught_the_overlap() -> None:
 
 def test_proposals_bear_the_same_losses_in_front() -> None:
     logits, states = torch.zeros(2, 1, 2, 3), states_of([FAR, NEAR]).expand(2, -1, -1, -1)
-    proposals = Proposals(torch.zeros(1, 2, 8), logits[0], states[0])
+    proposals = Proposals(logits[0], states[0])
     losses = build().loss_by_feat(logits, states, proposals, truth_of([OBJECT]), [META])
     assert len(losses) == 12
     for prefix in ('enc_', 'd0.'):

@@ -226,7 +226,7 @@ class RotatedDeformableDETR(DetectionTransformer):
         states, inside = cell_states(memory, frame)
         logits, states = self.bbox_head.propose(tokens, states)
         best = best_cells(logits, inside, self.num_queries)
-        return Proposals(*(gather_queries(part, best) for part in (tokens, logits, states)))
+        return Proposals(*(gather_queries(part, best) for part in (logits, states)))
 
     def forward_decoder(self, **inputs: Any) -> Decoded:
         """Runs the decoder; see :meth:`RotatedDeformableDecoder.forward`."""

@@ -7,7 +7,6 @@ and a negative query for each of K slots, K being the number of objects of the i
 from typing import NamedTuple
 
 import torch
-from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -50,7 +49,6 @@ class Denoising(NamedTuple):
         return (group[:, None] != group) & (group >= 0)
 
 
-@MODELS.register_module()
 class ContrastiveDenoising(nn.Module):
     """Makes denoising queries from the truth, as in "DINO" https://arxiv.org/abs/2203.03605, for oriented boxes.
 

@@ -5,7 +5,6 @@ from copy import deepcopy
 from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks.transformer import FFN
 from mmdet.models.layers import DetrTransformerEncoderLayer
-from mmdet.registry import MODELS
 from mmdet.utils import ConfigType, OptMultiConfig
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor
@@ -25,7 +24,6 @@ class RotatedDeformableEncoderLayer(DetrTransformerEncoderLayer):
         self.norms = ModuleList(build_norm_layer(self.norm_cfg, self.embed_dims)[1] for _ in range(2))
 
 
-@MODELS.register_module()
 class RotatedDeformableEncoder(BaseModule):
     """Every cell of every level looks at points around itself in all levels.
 

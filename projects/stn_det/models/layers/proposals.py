@@ -19,12 +19,10 @@ class Proposals(NamedTuple):
     """The best proposals of an encoder.
 
     Attributes:
-        tokens: (N, Q, channels) of the cells.
         logits: (N, Q, C) class scores.
         states: (N, Q, 5) boxes, see :class:`BoxState`.
     """
 
-    tokens: Tensor
     logits: Tensor
     states: Tensor
 
