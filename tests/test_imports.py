@@ -31,7 +31,7 @@ LAW: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     'datasets.scenes': (('errors', 'datasets.scenes'), ('numpy', 'cv2', 'tqdm')),
     'models': (
         ('structures', 'geometry', 'ops', 'errors', 'checks'),
-        ('torch', 'numpy', 'mmdet', 'mmengine', 'mmcv.cnn'),
+        ('torch', 'numpy', 'scipy.optimize', 'mmdet', 'mmengine', 'mmcv.cnn'),
     ),
     'evaluation': (
         ('structures', 'geometry', 'ops', 'errors', 'checks'),

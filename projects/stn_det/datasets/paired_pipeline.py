@@ -16,6 +16,7 @@ UNRECORDED = frozenset(
         'MinIoURandomCrop',
         'MixUp',
         'Mosaic',
+        'OrientedMixUp',
         'OrientedMosaic',
         'RandomAffine',
         'RandomCenterCropPad',

@@ -2,6 +2,7 @@
 
 from .hooks import (
     ChannelsLastHook,
+    CleanEpochsHook,
     FiniteLossHook,
     FoldNormHook,
     ProgressBarHook,
@@ -15,6 +16,7 @@ from .optim import AutocastOptimWrapper
 __all__ = [
     'AutocastOptimWrapper',
     'ChannelsLastHook',
+    'CleanEpochsHook',
     'FiniteLossHook',
     'FoldNormHook',
     'ProgressBarHook',

@@ -6,12 +6,22 @@ from .dense_heads import (
     OrientedAlignHead,
     OrientedPointHead,
     OrientedRPNHead,
+    RotatedDeformableDETRHead,
+    RotatedDINOHead,
     RotatedRPNHead,
     RotatedRTMDetSepBNHead,
     S2AHead,
 )
-from .detectors import AlignedSingleStageDetector, OrientedTTAModel, STNDetector, TwoStreamDetector
+from .detectors import (
+    AlignedSingleStageDetector,
+    OrientedTTAModel,
+    RotatedDeformableDETR,
+    RotatedDINO,
+    STNDetector,
+    TwoStreamDetector,
+)
 from .fusion import AddFusion, ConcatFusion
+from .layers import HybridEncoder, RotatedDeformableAttention
 from .losses import (
     ConvexGIoULoss,
     GaussianBoxLoss,
@@ -65,6 +75,7 @@ __all__ = [
     'GaussianBoxLoss',
     'HausdorffCost',
     'HausdorffLoss',
+    'HybridEncoder',
     'KFLoss',
     'LargeKernelCSPNeXt',
     'LocalizationNetwork',
@@ -84,6 +95,11 @@ __all__ = [
     'RBboxOverlaps2D',
     'RoIHeading',
     'RoITransRoIHead',
+    'RotatedDINO',
+    'RotatedDINOHead',
+    'RotatedDeformableAttention',
+    'RotatedDeformableDETR',
+    'RotatedDeformableDETRHead',
     'RotatedDynamicSoftLabelAssigner',
     'RotatedRPNHead',
     'RotatedRTMDetSepBNHead',

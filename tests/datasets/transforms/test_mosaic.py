@@ -78,9 +78,19 @@ def test_inputs_stay_untouched_and_a_stale_matrix_goes(make_sample):
     assert 'homography_matrix' not in results
 
 
-def test_probability_zero_passes_the_sample(make_sample):
-    results = OrientedMosaic(prob=0.0)(make_sample())
+def test_a_sample_without_a_mosaic_passes(make_sample):
+    results = OrientedMosaic()(dict(make_sample(), mix_results=[]))
     assert np.array_equal(results['img'], make_sample()['img'])
+    assert torch.equal(results['gt_bboxes'].tensor, make_sample()['gt_bboxes'].tensor)
+
+
+def test_probability_is_drawn_before_other_images_are_loaded():
+    transform = OrientedMosaic(prob=0.25)
+    counts = [len(transform.get_indexes(range(7))) for _ in range(400)]
+    assert set(counts) == {0, 3}
+    assert 70 < counts.count(3) < 130
+    always = OrientedMosaic()
+    assert {index for _ in range(50) for index in always.get_indexes(range(7))} == set(range(7))
 
 
 def test_layout_range_and_turns():
@@ -95,22 +105,28 @@ def test_layout_range_and_turns():
     assert any(len(set(four)) > 1 for four in turns)
 
 
-def test_in_a_mix_dataset(make_dota):
+LOADING = [
+    dict(type='LoadCheckedImage'),
+    dict(type='LoadAnnotations', with_bbox=True, box_type='qbox'),
+    dict(type='ConvertBoxType', box_type_mapping=dict(gt_bboxes='rbox')),
+]
+
+
+@pytest.fixture
+def plane_dataset(make_dota):
     root = make_dota(dict.fromkeys('abcde', '10 20 50 20 50 40 10 40 plane 0\n'))
-    loading = [
-        dict(type='LoadCheckedImage'),
-        dict(type='LoadAnnotations', with_bbox=True, box_type='qbox'),
-        dict(type='ConvertBoxType', box_type_mapping=dict(gt_bboxes='rbox')),
-    ]
-    dataset = DOTADataset(
+    return DOTADataset(
         data_root=str(root),
         ann_file='labelTxt',
         data_prefix=dict(img_path='images'),
-        pipeline=loading,
+        pipeline=LOADING,
         serialize_data=False,
     )
+
+
+def test_in_a_mix_dataset(plane_dataset):
     mixed = MultiImageMixDataset(
-        dataset,
+        plane_dataset,
         pipeline=[
             dict(type='OrientedMosaic', img_scale=(100, 80)),
             dict(type='OrientedRandomCrop', crop_size=(100, 80)),
@@ -118,12 +134,22 @@ def test_in_a_mix_dataset(make_dota):
         ],
     )
     counts = []
-    for index in range(5):
-        sample = mixed[index]
+    for index in range(20):
+        sample = mixed[index % 5]
         assert sample['inputs'].shape == (3, 80, 100)
         counts.append(len(sample['data_samples'].gt_instances))
     assert min(counts) >= 1
     assert max(counts) >= 2
+
+
+@pytest.mark.parametrize(('prob', 'loaded'), [(0.0, 1), (1.0, 4)])
+def test_images_that_a_mix_dataset_loads(plane_dataset, prob, loaded):
+    loads = []
+    plane_dataset.pipeline.transforms.append(lambda results: loads.append(1) or results)
+    pipeline = [dict(type='OrientedMosaic', img_scale=(50, 40), prob=prob), dict(type='PackDetInputs')]
+    sample = MultiImageMixDataset(plane_dataset, pipeline=pipeline)[0]
+    assert len(loads) == loaded
+    assert sample['inputs'].shape == (3, 80, 100)
 
 
 def test_errors(make_sample):

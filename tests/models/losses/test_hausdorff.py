@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stn_det.errors import ConfigError, InputError
 from stn_det.geometry import rbox_to_qbox
-from stn_det.models.losses import hausdorff, hausdorff_loss, rotated_hausdorff
+from stn_det.models.losses import hausdorff_loss, pairs, rotated_hausdorff
 
 
 def random_boxes(count: int, seed: int) -> Tensor:
@@ -64,7 +64,7 @@ def test_symmetric_chunked_and_aligned_agree(mode: str, monkeypatch) -> None:
     whole = rotated_hausdorff(first, second, mode=mode)
     torch.testing.assert_close(rotated_hausdorff(second, first, mode=mode), whole.T)
     torch.testing.assert_close(rotated_hausdorff(first, second, aligned=True, mode=mode), whole.diagonal())
-    monkeypatch.setattr(hausdorff, 'PAIRS_AT_ONCE', 31)
+    monkeypatch.setattr(pairs, 'PAIRS_AT_ONCE', 31)
     assert torch.equal(rotated_hausdorff(first, second, mode=mode), whole)
 
 
@@ -96,6 +96,14 @@ def test_odd_boxes_are_finite(mode: str) -> None:
         assert torch.isfinite(value).all()
         assert torch.isfinite(gradient).all()
     assert hausdorff_loss(pred, pred.detach(), mode=mode).abs().max() == 0
+
+
+@pytest.mark.parametrize('mode', ['boundary', 'corners'])
+def test_a_box_that_is_no_number_has_no_finite_distance(mode: str) -> None:
+    box = torch.tensor([[10.0, 10, 20, 5, 0.3]])
+    broken = box.repeat(2, 1)
+    broken[0, 4], broken[1, 0] = float('nan'), float('inf')
+    assert not rotated_hausdorff(broken, box, mode=mode).isfinite().any()
 
 
 def test_no_boxes_give_an_empty_matrix() -> None:

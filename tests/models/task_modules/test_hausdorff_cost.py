@@ -7,7 +7,7 @@ import torch
 from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 
-from stn_det.errors import ConfigError
+from stn_det.errors import ConfigError, InputError
 from stn_det.structures import RotatedBoxes
 
 
@@ -33,6 +33,11 @@ def test_hungarian_matching_pairs_boxes_across_the_seam() -> None:
     # an L1 distance of the angles would have chosen the other: 1.52 against 3.04
 
 
-def test_unknown_mode_is_refused() -> None:
+def test_bad_inputs_are_refused() -> None:
+    cost, boxes = TASK_UTILS.build(dict(type='HausdorffCost')), InstanceData(bboxes=torch.zeros(2, 5))
+    with pytest.raises(InputError, match=r"img_meta is a dict of \['ori_shape'\]; expected img_shape"):
+        cost(boxes, boxes, dict(ori_shape=(3, 4)))
+    with pytest.raises(InputError, match=r'boxes1 has shape \(2, 4\), expected \(M, 5\)'):
+        cost(InstanceData(bboxes=torch.zeros(2, 4)), boxes)
     with pytest.raises(ConfigError, match=r"mode is 'edges'; expected one of"):
         TASK_UTILS.build(dict(type='HausdorffCost', mode='edges'))

@@ -6,6 +6,7 @@ from .crop import OrientedRandomCrop
 from .distort import DistortImage
 from .filter_boxes import FilterOrientedBoxes
 from .loading import LoadCheckedImage
+from .mixup import OrientedMixUp
 from .mosaic import OrientedMosaic
 from .paired import JitterSecond, LoadSecondImageFromFile, OnSecond, PackPairedInputs, WarpSecondLikeFirst
 from .quarter_turn import RandomQuarterTurn
@@ -19,6 +20,7 @@ __all__ = [
     'LoadCheckedImage',
     'LoadSecondImageFromFile',
     'OnSecond',
+    'OrientedMixUp',
     'OrientedMosaic',
     'OrientedRandomCrop',
     'OrientedRandomRotate',

@@ -15,13 +15,13 @@ from stn_det.errors import ConfigError, InputError
 
 from .common import (
     apply_visibility,
-    box_type_name,
     check_probability,
     check_sample,
     check_visibility,
     instance_keys,
     visible_fraction,
 )
+from .mixing import check_alike, join_instances
 from .quarter_turn import turn_boxes, turn_image
 
 NUM_QUADRANTS = 4
@@ -44,7 +44,8 @@ class OrientedMosaic(BaseTransform):
         min_visibility: Visible fraction from which a box stays as it is.
         ignore_visibility: Visible fraction from which, up to ``min_visibility``, a box becomes a region to ignore.
         pad_val: Value of the canvas where no image lies.
-        prob: Probability of making a mosaic; otherwise the sample passes unchanged.
+        prob: Probability of making a mosaic; otherwise the sample passes unchanged. It is drawn before the other
+            images are asked for, so that none is loaded in vain.
 
     Raises:
         ConfigError: An argument is out of range.
@@ -79,25 +80,24 @@ class OrientedMosaic(BaseTransform):
 
     @cache_randomness
     def get_indexes(self, dataset: Any) -> list[int]:
-        """Draw the other three images; ``MultiImageMixDataset`` asks for them."""
+        """Draw the other three images, or none for no mosaic; ``MultiImageMixDataset`` asks for them."""
+        if random.random() >= self.prob:
+            return []
         return [random.randrange(len(dataset)) for _ in range(NUM_QUADRANTS - 1)]
 
     @cache_randomness
-    def _draw_layout(self) -> tuple[tuple[int, int], list[int]] | None:
-        """Return the common corner in pixels of the canvas and the turns of each quadrant, or None for no mosaic."""
-        if random.random() >= self.prob:
-            return None
+    def _draw_layout(self) -> tuple[tuple[int, int], list[int]]:
+        """Return the common corner in pixels of the canvas and the turns of each quadrant."""
         x, y = (round(random.uniform(*self.center_ratio_range) * side) for side in self.img_scale)
         return (x, y), [random.randrange(4) if self.quarter_turns else 0 for _ in range(NUM_QUADRANTS)]
 
     @autocast_box_type()
     def transform(self, results: dict) -> dict:
         """Make the mosaic: ``img``, ``img_shape``, all per-instance entries; a former ``homography_matrix`` goes."""
-        layout = self._draw_layout()
-        if layout is None:
+        if results.get('mix_results') == []:
             return results
         samples = self._check_samples(results)
-        corner, turns = layout
+        corner, turns = self._draw_layout()
         canvas_size = (2 * self.img_scale[0], 2 * self.img_scale[1])
         image = results['img']
         canvas = np.full((canvas_size[1], canvas_size[0], *image.shape[2:]), self.pad_val, dtype=image.dtype)
@@ -111,7 +111,7 @@ class OrientedMosaic(BaseTransform):
         results['img_shape'] = canvas.shape[:2]
         # One matrix cannot describe four images, and a stale one would mislead.
         results.pop('homography_matrix', None)
-        self._join(results, patches)
+        join_instances(results, patches)
         return results
 
     def _check_samples(self, results: dict) -> list[dict]:
@@ -121,21 +121,10 @@ class OrientedMosaic(BaseTransform):
                 f'OrientedMosaic: the sample has {0 if others is None else len(others)} further images in mix_results, '
                 f'expected {NUM_QUADRANTS - 1}. Put it into the pipeline of MultiImageMixDataset.'
             )
-        if results.get('second_img') is not None:
-            raise ConfigError(
-                'OrientedMosaic: the sample holds the image of a second sensor, which cannot follow four images. '
-                'Leave the mosaic out of the pipeline of pairs.'
-            )
         samples = [results, *others]
         for sample in samples:
             check_sample(sample, 'OrientedMosaic', self.box_types)
-        kinds = {box_type_name(s['gt_bboxes']) if s.get('gt_bboxes') is not None else 'none' for s in samples}
-        forms = {(s['img'].shape[2:], str(s['img'].dtype)) for s in samples}
-        if len(kinds) > 1 or len(forms) > 1:
-            raise InputError(
-                f'OrientedMosaic: the four samples differ in box type ({sorted(kinds)}) or in channels and dtype '
-                f'({sorted(map(str, forms))}). Use one loading pipeline for all.'
-            )
+        check_alike(samples, 'OrientedMosaic')
         return samples
 
     def _prepare(self, patch: dict, turns: int) -> None:
@@ -165,22 +154,6 @@ class OrientedMosaic(BaseTransform):
             patch['gt_bboxes'].translate_((left, top))
             visible = visible_fraction(patch['gt_bboxes'], (x1, y1, x2, y2))
             apply_visibility(patch, visible, self.min_visibility, self.ignore_visibility)
-
-    @staticmethod
-    def _join(results: dict, patches: list[dict]) -> None:
-        if results.get('gt_bboxes') is None:
-            return
-        for key in instance_keys(results):
-            values = [patch[key] for patch in patches if key in patch]
-            if len(values) < NUM_QUADRANTS:
-                results.pop(key)
-            elif key == 'gt_bboxes':
-                results[key] = type(values[0]).cat(values, 0)
-            elif isinstance(values[0], np.ndarray):
-                results[key] = np.concatenate(values)
-            else:
-                results[key] = sum(values[1:], values[0])
-        results['gt_ignore_flags'] = np.concatenate([patch['gt_ignore_flags'] for patch in patches])
 
     def __repr__(self) -> str:
         return (

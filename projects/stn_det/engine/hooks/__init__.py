@@ -1,6 +1,7 @@
 """Hooks, one file each."""
 
 from .channels_last import ChannelsLastHook
+from .clean_epochs import CleanEpochsHook
 from .finite_loss import FiniteLossHook
 from .fold_norm import FoldNormHook, fold_norms
 from .progress_bar import ProgressBarHook
@@ -9,6 +10,7 @@ from .warp_picture import WarpPictureHook
 
 __all__ = [
     'ChannelsLastHook',
+    'CleanEpochsHook',
     'FiniteLossHook',
     'FoldNormHook',
     'ProgressBarHook',

@@ -1,6 +1,7 @@
 """Losses on oriented boxes and on their angles."""
 
 from .box_losses import GaussianBoxLoss, OrientedIoULoss
+from .chamfer import ChamferLoss, chamfer_loss, rotated_chamfer
 from .convex_giou_loss import ConvexGIoULoss, convex_giou_loss
 from .gaussian import bcd_distance, gwd_distance, jd_distance, kld_distance, probiou_distance
 from .hausdorff import HausdorffLoss, hausdorff_loss, rotated_hausdorff
@@ -10,6 +11,7 @@ from .smooth_focal_loss import SmoothFocalLoss, smooth_focal_loss
 from .weighted import WeightedLoss
 
 __all__ = [
+    'ChamferLoss',
     'ConvexGIoULoss',
     'GaussianBoxLoss',
     'HausdorffLoss',
@@ -19,6 +21,7 @@ __all__ = [
     'SmoothFocalLoss',
     'WeightedLoss',
     'bcd_distance',
+    'chamfer_loss',
     'convex_giou_loss',
     'gwd_distance',
     'hausdorff_loss',
@@ -29,6 +32,7 @@ __all__ = [
     'periodic_difference',
     'periodic_l1',
     'probiou_distance',
+    'rotated_chamfer',
     'rotated_hausdorff',
     'smooth_focal_loss',
 ]

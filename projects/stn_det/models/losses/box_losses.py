@@ -45,7 +45,7 @@ def rotated_giou_loss(pred: Tensor, target: Tensor) -> Tensor:
     return 1 - rotated_iou_giou(pred, target)[1]
 
 
-_GAUSSIAN = {'kld': kld_loss, 'jd': jd_loss, 'gwd': gwd_loss, 'bcd': bcd_loss, 'probiou': probiou_loss}
+GAUSSIAN_LOSSES = {'kld': kld_loss, 'jd': jd_loss, 'gwd': gwd_loss, 'bcd': bcd_loss, 'probiou': probiou_loss}
 
 
 @MODELS.register_module()
@@ -63,9 +63,9 @@ class GaussianBoxLoss(WeightedLoss):
     """
 
     def __init__(self, distance: str = 'kld', reduction: str = 'mean', loss_weight: float = 1.0) -> None:
-        if distance not in _GAUSSIAN:
-            raise ConfigError(f'distance is {distance!r}; expected one of {sorted(_GAUSSIAN)}')
-        super().__init__(_GAUSSIAN[distance], reduction, loss_weight)
+        if distance not in GAUSSIAN_LOSSES:
+            raise ConfigError(f'distance is {distance!r}; expected one of {sorted(GAUSSIAN_LOSSES)}')
+        super().__init__(GAUSSIAN_LOSSES[distance], reduction, loss_weight)
 
 
 @MODELS.register_module()

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from ...checks import check_choice, check_float_shape, check_length
 from ...errors import ConfigError
+from .pairs import over_pairs
 from .weighted import WeightedLoss
 
 MODES = ('boundary', 'corners')
-PAIRS_AT_ONCE = 1 << 17  # about 60 numbers each
 
 
 def rotated_hausdorff(boxes1: Tensor, boxes2: Tensor, aligned: bool = False, mode: str = 'boundary') -> Tensor:
@@ -46,19 +46,18 @@ def rotated_hausdorff(boxes1: Tensor, boxes2: Tensor, aligned: bool = False, mod
     if aligned:
         check_length('boxes2', boxes2, boxes1.shape[0], 'boxes1')
         return _distance(boxes1, boxes2, squared)
-    rows = boxes1.split(max(1, PAIRS_AT_ONCE // max(1, boxes2.shape[0])))
-    return torch.cat([_distance(part[:, None], boxes2[None], squared) for part in rows])
+    return over_pairs(partial(_distance, squared=squared), boxes1, boxes2)
 
 
 def _distance(boxes1: Tensor, boxes2: Tensor, squared: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     farthest = torch.maximum(squared(boxes1, boxes2), squared(boxes2, boxes1))
-    apart = farthest > 0
+    apart = farthest != 0  # NaN too, which must not pass for a distance of 0
     return torch.where(apart, torch.where(apart, farthest, 1.0).sqrt(), 0.0)
 
 
 def _squared_to_shape(boxes: Tensor, others: Tensor) -> Tensor:
     """Largest squared distance ``(...,)`` of a corner of boxes ``(..., 5)`` from the filled others ``(..., 5)``."""
-    x, y = _corners_in_frame(boxes, others)
+    x, y = corners_in_frame(boxes, others)
     beyond_x = (x.abs() - others[..., 2:3] / 2).clamp(min=0)
     beyond_y = (y.abs() - others[..., 3:4] / 2).clamp(min=0)
     return (beyond_x**2 + beyond_y**2).amax(-1)
@@ -66,19 +65,21 @@ def _squared_to_shape(boxes: Tensor, others: Tensor) -> Tensor:
 
 def _squared_to_corners(boxes: Tensor, others: Tensor) -> Tensor:
     """Largest squared distance ``(...,)`` of a corner of boxes ``(..., 5)`` from the nearest corner of the others."""
-    x, y = _corners_in_frame(boxes, others)
+    x, y = corners_in_frame(boxes, others)
     # by symmetry, the corner in the quadrant of a point is the nearest of a rectangle's four
     return ((x.abs() - others[..., 2:3] / 2) ** 2 + (y.abs() - others[..., 3:4] / 2) ** 2).amax(-1)
 
 
-def _corners_in_frame(boxes: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
+def corners_in_frame(boxes: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
     """x and y ``(..., 4)`` of the corners of boxes ``(..., 5)`` seen from the centre and axes of others."""
     shift = boxes[..., :2] - frame[..., :2]
     cos, sin = frame[..., 4].cos(), frame[..., 4].sin()
     centre_x, centre_y = shift[..., 0] * cos + shift[..., 1] * sin, shift[..., 1] * cos - shift[..., 0] * sin
     turn = boxes[..., 4] - frame[..., 4]
-    signs = boxes.new_tensor([[-0.5, 0.5, 0.5, -0.5], [-0.5, -0.5, 0.5, 0.5]])
-    along, across = boxes[..., 2:3] * signs[0], boxes[..., 3:4] * signs[1]
+    # stacked, not multiplied by a tensor of signs: to bring that to a GPU would wait for it
+    half_w, half_h = boxes[..., 2] / 2, boxes[..., 3] / 2
+    along = torch.stack([-half_w, half_w, half_w, -half_w], -1)
+    across = torch.stack([-half_h, -half_h, half_h, half_h], -1)
     cos, sin = turn.cos().unsqueeze(-1), turn.sin().unsqueeze(-1)
     x = centre_x.unsqueeze(-1) + along * cos - across * sin
     return x, centre_y.unsqueeze(-1) + along * sin + across * cos

@@ -1,17 +1,16 @@
 """Cost of matching by the Hausdorff distance, for detectors that assign one prediction to one object."""
 
-from mmdet.models.task_modules.assigners.match_cost import BaseMatchCost
+from functools import partial
+
 from mmdet.registry import TASK_UTILS
-from mmdet.structures.bbox import get_box_tensor
-from mmengine.structures import InstanceData
-from torch import Tensor
 
 from ...errors import ConfigError
 from ..losses.hausdorff import MODES, rotated_hausdorff
+from .box_cost import DistanceCost
 
 
 @TASK_UTILS.register_module()
-class HausdorffCost(BaseMatchCost):
+class HausdorffCost(DistanceCost):
     """Hausdorff distance of each prediction from each object, in diagonals of the image.
 
     Proposed as a cost in "RHINO: Rotated DETR with Dynamic Denoising via Hungarian Matching for Oriented Object
@@ -29,24 +28,5 @@ class HausdorffCost(BaseMatchCost):
     def __init__(self, mode: str = 'boundary', weight: float = 1.0) -> None:
         if mode not in MODES:
             raise ConfigError(f'mode is {mode!r}; expected one of {MODES}')
-        super().__init__(weight=weight)
+        super().__init__(partial(rotated_hausdorff, mode=mode), weight)
         self.mode = mode
-
-    def __call__(
-        self, pred_instances: InstanceData, gt_instances: InstanceData, img_meta: dict | None = None, **kwargs
-    ) -> Tensor:
-        """Cost ``(M, N)``.
-
-        Args:
-            pred_instances: ``bboxes`` ``(M, 5)``, pixels of the network's input and radians.
-            gt_instances: ``bboxes`` ``(N, 5)`` in the same frame.
-            img_meta: ``img_shape`` (height, width); without it the cost is in pixels.
-            **kwargs: of other costs; not used.
-        """
-        boxes = get_box_tensor(pred_instances.bboxes).float()
-        truth = get_box_tensor(gt_instances.bboxes).float()
-        cost = rotated_hausdorff(boxes, truth, mode=self.mode) * self.weight
-        if img_meta is None:
-            return cost
-        height, width = img_meta['img_shape'][:2]
-        return cost / (height**2 + width**2) ** 0.5

@@ -183,5 +183,5 @@ def test_errors(make_pair):
 
 def test_a_mosaic_is_refused(make_pair):
     mosaic = TRANSFORMS.build(dict(type='OrientedMosaic'))
-    with pytest.raises(ConfigError, match='cannot follow four images'):
+    with pytest.raises(ConfigError, match='cannot follow 4 images'):
         mosaic(make_pair() | dict(mix_results=[make_pair(), make_pair(), make_pair()]))
