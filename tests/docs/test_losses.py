@@ -7,7 +7,7 @@ DOCS = Path(__file__).resolve().parents[2] / 'docs'
 
 
 def test_snippets_run(run_snippets) -> None:
-    assert run_snippets('losses.md') == 5
+    assert run_snippets('losses.md') == 7
 
 
 def test_picture_script_draws_a_picture(tmp_path: Path) -> None:
