@@ -49,14 +49,21 @@ def command_line(text: str, variants: Mapping[str, Any]) -> argparse.Namespace:
     return options
 
 
-def compare(options: argparse.Namespace, stems: Mapping[str, str], name: str) -> None:
+def compare(
+    options: argparse.Namespace,
+    stems: Mapping[str, str],
+    name: str,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
     """Train, measure, print a table, write the record.
 
     Args:
         options: Of the command line.
         stems: Shipped config of each variant, by the name of the variant.
         name: Of the record, unless the options give one.
+        changes: What a variant's config is changed by, keys with dots, by the name of the variant.
     """
+    changes = changes or {}
     kind = kind_of(options)
     folder = options.work_dir or Path('work_dirs') / name
     settings = {'data': kind} | {key: getattr(options, key) for key in ('train_images', 'val_images', 'epochs')}
@@ -69,6 +76,7 @@ def compare(options: argparse.Namespace, stems: Mapping[str, str], name: str) ->
     for seed in range(options.seeds):
         for variant in options.variants:
             config = configure(stems[variant], data, weights, seed, options.epochs)
+            config.merge_from_dict(dict(changes.get(variant, {})))
             fit(config, kind, options.train_images, options.val_images)
             run = folder / 'runs' / f'{variant}_{seed}'
             checkpoint = trained(config, run)
@@ -79,6 +87,7 @@ def compare(options: argparse.Namespace, stems: Mapping[str, str], name: str) ->
         **settings, 'commit_of_training': commit, 'scenes': SCENES.to_dict() if kind == 'scenes' else None,
         'averaged': list(AVERAGED) if kind == 'hit-uav' else 'all classes',
         'configs': {variant: stems[variant] for variant in options.variants},
+        'changes': {variant: dict(changes[variant]) for variant in options.variants if changes.get(variant)},
         'runs': runs, **summary(runs, times(models, SIZES[kind])),
         'sizes': {variant: sizes(config, SIZES[kind]) for variant, (config, _) in models.items()},
     }  # fmt: skip
