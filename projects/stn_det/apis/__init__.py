@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    'AttentionPicture': 'attention',
     'DistortionReport': 'distortion',
     'ImagePrediction': 'predictor',
     'PredictResult': 'predicting',
@@ -18,6 +19,7 @@ _HOMES = {
     'config_classes': 'classes',
     'distortion_benchmark': 'distortion',
     'doctor': 'environment',
+    'draw_attention': 'attention',
     'find_config': 'configs',
     'list_configs': 'configs',
     'load_config': 'configs',

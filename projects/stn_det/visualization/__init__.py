@@ -5,6 +5,7 @@
 
 from typing import Any
 
+from .attention import QueryAttention, attention_sheet, draw_query_attention
 from .curves import plot_pr_curves, plot_training_curves
 from .distortion_curves import DistortionPanel, plot_distortion_curves
 from .draw import draw_oriented_boxes
@@ -17,8 +18,11 @@ __all__ = [
     'DistortionPanel',
     'GallerySample',
     'OrientedVisualizer',
+    'QueryAttention',
+    'attention_sheet',
     'class_colors',
     'draw_oriented_boxes',
+    'draw_query_attention',
     'draw_transformer',
     'draw_warp_grid',
     'plot_distortion_curves',

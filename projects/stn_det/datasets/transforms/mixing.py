@@ -1,6 +1,7 @@
 """What transforms share that make one sample of several."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def join_instances(results: dict, samples: Sequence[dict]) -> None:
     """
     if results.get('gt_bboxes') is None:
         return
-    joined = {}
+    joined: dict[str, Any] = {}
     for key in instance_keys(results):
         values = [sample.get(key) for sample in samples]
         if any(value is None for value in values):
