@@ -14,4 +14,5 @@ model = dict(
 )
 custom_hooks = [dict(type='FiniteLossHook'), dict(type='FoldNormHook')]
 train_dataloader = dict(batch_size=2)
+# The rate is the published one, for 8 images a step. It is not lowered for 2: steps are few.
 auto_scale_lr = dict(base_batch_size=8)

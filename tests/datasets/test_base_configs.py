@@ -53,6 +53,29 @@ def test_dota_configs_build(repository, tmp_path, name, num_classes):
             assert boxes.tolist() == [[20, 20, 60, 20, 66, 40, 26, 40]], 'measured against what the label says'
 
 
+@pytest.mark.parametrize('clean', [False, True])
+def test_dota_mosaic_config_builds(repository, tmp_path, clean):
+    config = load(repository, 'dotav1_mosaic')
+    for folder in ('images', 'labelTxt'):
+        (tmp_path / 'train' / folder).mkdir(parents=True)
+    for stem in 'abcd':
+        cv2.imwrite(str(tmp_path / 'train' / 'images' / f'{stem}.png'), np.full((1024, 1024, 3), 90, np.uint8))
+        (tmp_path / 'train' / 'labelTxt' / f'{stem}.txt').write_text('500 500 540 500 540 520 500 520 ship 0\n')
+    options = config.train_dataloader.dataset.copy()
+    options.dataset.update(data_root=str(tmp_path), serialize_data=False)
+    options.pipeline[0].update(prob=1.0, center_ratio_range=(1.0, 1.0))  # all four images whole
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        dataset = DATASETS.build(options)
+    assert len(dataset.metainfo['classes']) == 15
+    if clean:
+        dataset.update_skip_type_keys(['OrientedMosaic'])
+    packed = dataset[0]
+    boxes = packed['data_samples'].gt_instances.bboxes.tensor
+    assert packed['inputs'].shape == (3, 1024, 1024)
+    sides = [40.0, 20.0] if clean else [20.0, 10.0]  # a mosaic shows each image at half its size
+    assert boxes[:, 2:4].tolist() == [pytest.approx(sides, abs=1e-3)] * (1 if clean else 4)
+
+
 def test_scene_pairs_config_builds(repository, tmp_path):
     config = load(repository, 'scene_pairs')
     assert config.metainfo.classes == load(repository, 'scenes').metainfo.classes

@@ -1,0 +1,10 @@
+# DOTA-v1.0, 1024-pixel tiles, single scale, flips only, 36 epochs: the recipe of RHINO, https://arxiv.org/abs/2305.07598,
+# whose authors publish 78.68 AP50 (https://github.com/SIAnalytics/RHINO). Not trained by us: no figure is claimed.
+_base_ = [
+    '../_base_/models/rotated_dino_r50.py',
+    '../_base_/datasets/dotav1.py',
+    '../_base_/schedules/detr_36e.py',
+    '../_base_/runtime/default.py',
+]
+train_dataloader = dict(batch_size=2)  # on each of 4 GPUs: the rate is for 8 images a step
+auto_scale_lr = dict(base_batch_size=8)

@@ -1,0 +1,23 @@
+# The fast variant on the scenes of the demo, small enough to train on a CPU.
+_base_ = [
+    '../_base_/models/rotated_rtdetr_mobilenetv2.py',
+    '../_base_/datasets/scenes.py',
+    '../_base_/schedules/detr_12e.py',
+    '../_base_/runtime/default.py',
+]
+model = dict(
+    bbox_head=dict(num_classes=6),
+    backbone=dict(
+        frozen_stages=2,  # the layers before stride 8: costly to train on a CPU
+        init_cfg=dict(_delete_=True, type='Pretrained', checkpoint='checkpoints/mobilenet_v2.pth'),
+    ),
+)
+custom_hooks = [
+    dict(type='FiniteLossHook'),
+    dict(type='FoldNormHook'),
+    # before the hooks of normal priority, so that checkpoints and evaluation see the averaged weights
+    dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.0001, update_buffers=True, priority=49),
+]
+train_dataloader = dict(batch_size=2)
+# The rate is the published one, for 8 images a step. It is not lowered for 2: steps are few.
+auto_scale_lr = dict(base_batch_size=8)
