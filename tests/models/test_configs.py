@@ -66,6 +66,8 @@ def test_config_builds_trains_and_predicts(path: Path) -> None:
     total, _ = model.parse_losses(losses)
     total.backward()
     assert torch.isfinite(total)
+    unused = [name for name, weight in model.named_parameters() if weight.requires_grad and weight.grad is None]
+    assert config.get('find_unused_parameters') or not unused, f'DistributedDataParallel would stop at {unused}'
     results = model.eval()(inputs, truth, mode='predict')
     assert results[0].pred_instances.bboxes.shape[-1] == 5
 

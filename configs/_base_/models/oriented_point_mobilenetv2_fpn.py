@@ -1,4 +1,6 @@
 # MobileNetV2 (strides 8, 16, 32), a narrow FPN, one-stage oriented head: small enough to train on a CPU.
+# the last layer of this backbone lies behind the last level and has no gradient: DistributedDataParallel would stop
+find_unused_parameters = True
 num_classes = 15
 
 model = dict(

@@ -1,5 +1,7 @@
 # MobileNetV2 (strides 8, 16, 32), a narrow FPN, Oriented R-CNN: small enough to train on a CPU.
 # Stride 4 is left out: its map would have three times the cells of all the others together.
+# the last layer of this backbone lies behind the last level and has no gradient: DistributedDataParallel would stop
+find_unused_parameters = True
 num_classes = 15
 strides = [8, 16, 32]
 

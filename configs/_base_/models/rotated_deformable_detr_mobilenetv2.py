@@ -1,4 +1,6 @@
 # Rotated Deformable DETR in two stages with MobileNetV2, three levels and narrow layers: small enough for a CPU.
+# the last layer of this backbone lies behind the last level and has no gradient: DistributedDataParallel would stop
+find_unused_parameters = True
 num_classes = 15
 embed_dims = 128
 attention = dict(embed_dims=embed_dims, num_heads=8, num_levels=3, num_points=4, dropout=0.0)
