@@ -6,6 +6,8 @@ _base_ = [
     '../_base_/runtime/default.py',
 ]
 model = dict(
+    with_box_refine=True,
+    as_two_stage=True,
     bbox_head=dict(num_classes=6),
     backbone=dict(
         frozen_stages=2,  # the layers before stride 8: costly to train on a CPU

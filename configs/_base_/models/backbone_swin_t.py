@@ -1,5 +1,7 @@
-# A part: Swin-T with levels of strides 8, 16 and 32; for use see backbone_r50.py. With a large weight decay norms and
-# position biases want none: their custom_keys need lr_mult=0.1 as well, since the longest key that fits a name counts.
+# A part: Swin-T with levels of strides 8, 16 and 32. In a config that has it among its bases:
+# model = dict(backbone=dict(_delete_=True, **_base_.backbone), neck=dict(in_channels=_base_.backbone_channels))
+# With a large weight decay norms and position biases want none: their custom_keys need lr_mult=0.1 as well, since the
+# longest key that fits a name counts.
 backbone = dict(
     type='SwinTransformer',
     embed_dims=96,

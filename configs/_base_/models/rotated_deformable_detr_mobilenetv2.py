@@ -1,4 +1,4 @@
-# Rotated Deformable DETR in two stages with MobileNetV2, three levels and narrow layers: small enough for a CPU.
+# Rotated Deformable DETR with MobileNetV2, three levels and narrow layers: small enough for a CPU.
 # the last layer of this backbone lies behind the last level and has no gradient: DistributedDataParallel would stop
 find_unused_parameters = True
 num_classes = 15
@@ -9,8 +9,6 @@ ffn = dict(embed_dims=embed_dims, feedforward_channels=512, num_fcs=2, ffn_drop=
 model = dict(
     type='RotatedDeformableDETR',
     num_queries=300,
-    with_box_refine=True,
-    as_two_stage=True,
     num_feature_levels=3,
     data_preprocessor=dict(
         type='DetDataPreprocessor',
