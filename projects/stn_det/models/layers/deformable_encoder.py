@@ -3,13 +3,13 @@
 from copy import deepcopy
 
 from mmcv.cnn import build_norm_layer
-from mmcv.cnn.bricks.transformer import FFN
 from mmdet.models.layers import DetrTransformerEncoderLayer
 from mmdet.utils import ConfigType, OptMultiConfig
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from .feed_forward import feed_forward
 from .flat_levels import FlatLevels, cell_centres
 from .rotated_deformable_attention import RotatedDeformableAttention
 
@@ -20,7 +20,7 @@ class RotatedDeformableEncoderLayer(DetrTransformerEncoderLayer):
     def _init_layers(self) -> None:
         self.self_attn = RotatedDeformableAttention(**self.self_attn_cfg)
         self.embed_dims = self.self_attn.embed_dims
-        self.ffn = FFN(**self.ffn_cfg)
+        self.ffn = feed_forward(self.ffn_cfg)
         self.norms = ModuleList(build_norm_layer(self.norm_cfg, self.embed_dims)[1] for _ in range(2))
 
 

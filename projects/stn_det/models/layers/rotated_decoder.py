@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 import torch
 from mmcv.cnn import build_norm_layer
-from mmcv.cnn.bricks.transformer import FFN, MultiheadAttention
+from mmcv.cnn.bricks.transformer import MultiheadAttention
 from mmdet.models.layers import MLP, DetrTransformerDecoderLayer
 from mmdet.utils import ConfigType, OptMultiConfig
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
 from .box_state import BoxState
+from .feed_forward import feed_forward
 from .flat_levels import FlatLevels, Frame
 from .query_positions import encode_states, encoded_size
 from .rotated_deformable_attention import RotatedDeformableAttention
@@ -41,7 +42,7 @@ class RotatedDecoderLayer(DetrTransformerDecoderLayer):
         self.self_attn = MultiheadAttention(**self.self_attn_cfg)
         self.cross_attn = RotatedDeformableAttention(**self.cross_attn_cfg)
         self.embed_dims = self.self_attn.embed_dims
-        self.ffn = FFN(**self.ffn_cfg)
+        self.ffn = feed_forward(self.ffn_cfg)
         self.norms = ModuleList(build_norm_layer(self.norm_cfg, self.embed_dims)[1] for _ in range(3))
 
     def forward(
